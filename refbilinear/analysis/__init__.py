@@ -1,0 +1,1 @@
+"""From weights to findings: the spectrum of what a layer computes."""

@@ -1,0 +1,1 @@
+"""Evidence of right and wrong: what rounding can explain, and what it cannot."""
