@@ -125,7 +125,7 @@ def forward_bound(layer: BilinearLayer, x: ArrayLike) -> Array:
     >>> error = abs(Fraction(forward(layer, [0.1]).item()) - Fraction(0.1) ** 4)
     >>> allowed = forward_bound(layer, [0.1]).item()
     >>> print(f"{float(error):.1e} of {allowed:.1e}")
-    1.0e-20 of 3.3e-20
+    2.3e-20 of 3.3e-20
     """
     twin = forward(absolute_layer(layer), magnitude(x))
     return _allowed(forward_roundings(layer), layer.dtype, twin)
@@ -275,7 +275,7 @@ def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
 
 
 def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike) -> Array:
-    """Return the allowed error of `quadratic_form(tensor, x)`, (..., d_out), from a given tensor."""
+    """Return the allowed error of `quadratic_form(tensor, x)`, (..., d_out)."""
     tensor = as_array("tensor", tensor)
     twin = quadratic_form(magnitude(tensor), magnitude(x))
     return _allowed(quadratic_form_roundings(dimension(tensor.shape[1])), tensor.dtype, twin)
