@@ -234,7 +234,8 @@ def _epochs(
         met: list[tuple[float, float]] = []
         for batch in _batches(rng, len(x), size):
             noisy = _with_noise(rng, x[batch], noise)
-            loss, share, gradients = loss_and_gradients(model, noisy, labels[batch])
+            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, one line below
+                loss, share, gradients = loss_and_gradients(model, noisy, labels[batch])
             met.append((_finite_loss(loss, number, rate), share))
             t += 1
             model, moments = optimise(model, gradients, moments, t, learning_rate=rate)

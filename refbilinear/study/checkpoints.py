@@ -105,16 +105,47 @@ def _without_about(arrays: dict[str, Array]) -> dict[str, Array]:
 
 
 def _model(values: dict[str, Array]) -> BilinearLayer | BilinearMLP:
+    """Return the layer or the model that the parameters are, each of them used."""
     if "w_left" in values:
+        _require_known(values, set(LAYER_PARAMETERS))
         return _layer(values, "")
     depth = sum(1 for name in values if re.fullmatch(r"layers\.\d+\.w_left", name))
     if depth == 0:
         names = ", ".join(sorted(values)[:5]) or "nothing"
         raise ValueError(f"it must hold w_left, or layers.0.w_left; it holds {names}")
-    layers = tuple(_layer(values, f"layers.{number}.") for number in range(depth))
-    residual = _residual(values.pop("residual", np.array(False)))
-    model = BilinearMLP(
-        values.pop("w_embed", None), layers, values.pop("w_head", None), residual
-    )
-    _require_empty(values)
-    return model
+    prefixes = [f"layers.{number}." for number in range(depth)]
+    of_layers = {prefix + name for prefix in prefixes for name in LAYER_PARAMETERS}
+    _require_known(values, {"w_embed", "w_head", "residual"} | of_layers)
+    layers = tuple(_layer(values, prefix) for prefix in prefixes)
+    residual = _residual(values.get("residual", np.array(False)))
+    return BilinearMLP(values.get("w_embed"), layers, values.get("w_head"), residual)
+
+
+def _layer(values: Mapping[str, Array], prefix: str) -> BilinearLayer:
+    present = {name: values.get(prefix + name) for name in LAYER_PARAMETERS}
+    for name in ("w_left", "w_right"):
+        if present[name] is None:
+            raise ValueError(f"it must hold {prefix}{name}; it does not")
+    return BilinearLayer(**present)  # type: ignore[arg-type]
+
+
+def _residual(value: Array) -> bool:
+    if value.shape != () or value.dtype != np.bool_:
+        raise ValueError(f"residual must be one bool; got {value.dtype} of shape {value.shape}")
+    return bool(value)
+
+
+def _require_known(values: Mapping[str, Array], known: set[str]) -> None:
+    """Raise ValueError for an array that is no parameter: to drop it would change the model."""
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"it holds {unknown[0]}, which is no parameter of the model")
+
+
+def _checksum(arrays: Mapping[str, Array]) -> str:
+    """Return a SHA-256 over names, dtypes, shapes and bytes of arrays, in the order of names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -38,6 +38,16 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         raise
 
 
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Raise OSError now if `write_file` could not write here later."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.touch()
+    partial.unlink()
+
+
 @contextmanager
 def staged_folder(path: str | os.PathLike[str], ours: Collection[str]) -> Iterator[Path]:
     """Give a new folder to fill, which takes the place of `path` as a whole when all went well.
@@ -113,7 +123,9 @@ def _require_replaceable(target: Path, ours: Collection[str]) -> None:
     """Raise FileExistsError if something stands at `target` that may not be replaced."""
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file: name a folder that is new, or one of ours")
-    foreign = sorted({entry.name for entry in target.iterdir()} - set(ours)) if target.exists() else []
+    foreign = (
+        sorted({entry.name for entry in target.iterdir()} - set(ours)) if target.exists() else []
+    )
     if foreign:
         raise FileExistsError(
             f"{target} holds {foreign[0]}, which this command did not write: name another folder"

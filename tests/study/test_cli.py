@@ -1,0 +1,373 @@
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from refbilinear import BilinearLayer, accuracy, init_mlp, mlp_forward
+from refbilinear.study import digits, extras, jobs, load, report, save
+from refbilinear.study.cli import main
+
+PICTURES = {"training.png", "eigenvectors.png", "spectra.png", "truncation.png", "explanation.png"}
+NUMBERS = {"report.html", "metrics.json", "model.npz", "spectrum.npz"}
+FEW = ["--epochs", "2", "--d-model", "6", "--d-hidden", "5"]
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def names(folder):
+    return {entry.name for entry in folder.iterdir()}
+
+
+def data_file(folder, **changes):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((60, 6))
+    arrays = {"x": x, "y": (x[:, 0] * x[:, 1] > 0).astype(int)} | changes
+    np.savez(folder / "data.npz", **arrays)
+    return folder / "data.npz"
+
+
+def model_file(folder, **changes):
+    arrays = {"w_left": np.ones((2, 6)), "w_right": np.arange(12.0).reshape(2, 6)} | changes
+    np.savez(folder / "model.npz", **arrays)
+    return folder / "model.npz"
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the pictures out, which take seconds, where a test is not about them."""
+    monkeypatch.setattr(jobs, "installed", lambda name: name != "matplotlib")
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+    pytest.importorskip("matplotlib")
+    out = tmp_path_factory.mktemp("study") / "out"
+    assert run("study", "digits", "--out", out, "--quiet") == 0
+    return out
+
+
+def test_the_study_reaches_its_accuracy_and_writes_everything(studied):
+    metrics = json.loads((studied / "metrics.json").read_text())
+    assert names(studied) == PICTURES | NUMBERS
+    assert metrics["test_accuracy"] >= 0.97
+    assert metrics["check"]["passed"]
+    assert [entry["k"] for entry in metrics["truncation"]] == [1, 2, 3, 5, 10, 64]
+    assert metrics["truncation"][-1]["accuracy"] == metrics["test_accuracy"]
+    assert len(metrics["epochs"]) == 60
+    assert metrics["settings"]["seed"] == 0
+    assert metrics["seconds"]["total"] > metrics["seconds"]["training"] > 0
+
+
+def test_the_model_and_the_spectra_are_those_of_the_report(studied):
+    metrics = json.loads((studied / "metrics.json").read_text())
+    data = digits(np.float32)
+    model = load(studied / "model.npz")
+    assert accuracy(mlp_forward(model, data.x_test), data.y_test) == metrics["test_accuracy"]
+    spectrum = np.load(studied / "spectrum.npz")
+    assert spectrum["eigenvectors"].shape == (10, 64, 64)
+    for row, values in zip(metrics["outputs"], spectrum["eigenvalues"], strict=True):
+        assert row["eigenvalues"] == [float(value) for value in values[:5]]
+
+
+def test_the_report_stands_alone(studied):
+    html = (studied / "report.html").read_text()
+    assert html.count("data:image/png;base64,") == len(PICTURES)
+    assert len(re.findall(r'<img alt="[^"]{40,}"', html)) == len(PICTURES)
+    assert not re.search(r"(src|href)=.http", html)
+    assert "The tensor gives the forward pass on all 355 examples" in html
+    assert '<html lang="en">' in html
+    for png in PICTURES:
+        assert (studied / png).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_seed_gives_the_same_bytes(studied, tmp_path):
+    assert run("study", "digits", "--out", tmp_path / "again", "--quiet") == 0
+    assert (tmp_path / "again/model.npz").read_bytes() == (studied / "model.npz").read_bytes()
+    first, second = (
+        json.loads((folder / "metrics.json").read_text())
+        for folder in (studied, tmp_path / "again")
+    )
+    assert first.pop("seconds") != second.pop("seconds")
+    assert first == second
+
+
+def test_another_seed_gives_another_model(tmp_path, undrawn):
+    for seed in (1, 2):
+        run("study", "digits", "--seed", seed, "--out", tmp_path / str(seed), "--quiet", *FEW)
+    one, two = (load(tmp_path / str(seed) / "model.npz") for seed in (1, 2))
+    assert (one.w_embed != two.w_embed).all()
+
+
+def test_every_setting_reaches_the_model(tmp_path, capsys, undrawn):
+    words = ["--dtype", "float64", "--bias", "--residual", "--noise", "0", "--weight-decay", "0"]
+    assert run("study", "digits", "--out", tmp_path / "out", "--json", *FEW, *words) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    model = load(tmp_path / "out/model.npz")
+    assert (model.dtype, model.residual) == (np.float64, True)
+    assert (model.layers[0].d_in, model.layers[0].d_hidden) == (6, 5)
+    assert model.layers[0].b_out is not None
+    assert metrics["outputs"][0]["linear_norm"] > 0
+    assert metrics["settings"]["noise"] == 0
+    assert metrics["check"]["passed"]
+
+
+def test_a_failed_check_is_exit_code_1(tmp_path, monkeypatch, capsys, undrawn):
+    right = jobs.check_tensor
+    monkeypatch.setattr(jobs, "check_tensor", lambda *a: right(*a)._replace(passed=False))
+    assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 1
+    assert "DOES NOT give the forward pass" in capsys.readouterr().out
+    assert 'class="verdict failed"' in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys, undrawn):
+    out = tmp_path / "out"
+    run("study", "digits", "--out", out, "--quiet", *FEW)
+    before = {name: (out / name).read_bytes() for name in names(out)}
+    monkeypatch.setattr(jobs, "examine", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
+    assert run("study", "digits", "--out", out, "--seed", "9", *FEW) == 2
+    assert "disk is full" in capsys.readouterr().err
+    assert {name: (out / name).read_bytes() for name in names(out)} == before
+    assert names(tmp_path) == {"out"}
+
+
+def test_without_matplotlib_all_but_the_pictures_is_there(tmp_path, undrawn, capsys):
+    assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 0
+    said = capsys.readouterr()
+    assert names(tmp_path / "out") == NUMBERS
+    assert "no pictures: they need matplotlib: pip install 'refbilinear[study]'" in said.err
+    assert "Pictures need matplotlib" in (tmp_path / "out/report.html").read_text()
+    assert "Written to" in said.out
+
+
+def interrupt_after(monkeypatch, epochs):
+    """Let Ctrl-C come when so many epochs are done."""
+
+    def interrupted(items, *_, **__):
+        yield from itertools.islice(items, epochs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jobs, "progress", interrupted)
+
+
+def test_an_interrupted_study_keeps_its_last_epoch_and_says_so(tmp_path, monkeypatch, capsys):
+    interrupt_after(monkeypatch, 2)
+    assert run("study", "digits", "--out", tmp_path / "out", "--epochs", "5") == 130
+    said = capsys.readouterr().err
+    assert "interrupted: after epoch 2 of 5: its model is kept in" in said
+    assert names(tmp_path) == {"out.interrupted.npz"}
+    assert load(tmp_path / "out.interrupted.npz").d_in == 64
+
+
+def test_an_interrupted_training_leaves_the_earlier_model(tmp_path, monkeypatch, capsys):
+    (tmp_path / "m.npz").write_bytes(b"before")
+    interrupt_after(monkeypatch, 0)
+    assert run("train", data_file(tmp_path), "--out", tmp_path / "m.npz", *FEW) == 130
+    assert "nothing was kept" in capsys.readouterr().err
+    assert names(tmp_path) == {"data.npz", "m.npz"}
+    assert (tmp_path / "m.npz").read_bytes() == b"before"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_real_ctrl_c_leaves_no_broken_file(tmp_path):
+    command = [sys.executable, "-m", "refbilinear", "study", "digits", "--epochs", "100000"]
+    process = subprocess.Popen([*command, "--out", tmp_path / "out"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not names(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert re.search(rb"interrupted: (after epoch \d+|before the first) of 100000", said)
+    assert names(tmp_path) <= {"out.interrupted.npz"}
+
+
+def test_own_data_and_own_weights_go_the_whole_way(tmp_path, capsys):
+    model, out = tmp_path / "m.npz", tmp_path / "report"
+    data = data_file(tmp_path)
+    assert run("train", data, "--out", model, *FEW) == 0
+    assert f"refbilinear analyze {model}" in capsys.readouterr().out
+    assert run("analyze", model, "--data", data, "--out", out, "--image", "2x3") == 0
+    said = capsys.readouterr().out
+    assert "The tensor gives the forward pass on all" in said
+    assert "Written to" in said
+    assert names(out) == (PICTURES | NUMBERS) - {"training.png", "model.npz"}
+
+
+def test_training_without_a_class_of_five_has_no_test(tmp_path, capsys):
+    data = data_file(tmp_path, x=np.eye(6)[:3], y=np.array([0, 1, 0]))
+    assert run("train", data, "--out", tmp_path / "m.npz", "--json", *FEW) == 0
+    assert json.loads(capsys.readouterr().out)["test_accuracy"] is None
+
+
+def test_chosen_outputs_of_a_layer_that_is_no_image(tmp_path, capsys):
+    layer = BilinearLayer(*np.random.default_rng(0).standard_normal((2, 40, 6)))
+    save(tmp_path / "layer.npz", layer)
+    words = ["--output", "39", "--output", "3", "--top", "2", "--out", tmp_path / "out"]
+    assert run("analyze", tmp_path / "layer.npz", "--json", *words) == 0
+    rows = json.loads(capsys.readouterr().out)["outputs"]
+    assert [row["output"] for row in rows] == [39, 3]
+    assert [len(row["eigenvalues"]) for row in rows] == [2, 2]
+    assert "eigenvectors.png" not in names(tmp_path / "out")
+
+
+def test_some_outputs_on_data_are_explained_without_truncation(tmp_path, capsys):
+    model, data = model_file(tmp_path), data_file(tmp_path)
+    for output in ("0", "1"):
+        words = ["--output", output, "--data", data, "--out", tmp_path / "out"]
+        assert run("analyze", model, *words) == 0
+        assert "eigenvectors  accuracy" not in capsys.readouterr().out
+        assert "explanation.png" in names(tmp_path / "out")
+
+
+def test_an_example_whose_class_is_not_among_the_outputs_is_still_explained(tmp_path):
+    model = model_file(tmp_path)
+    data = data_file(tmp_path, y=np.zeros(60, dtype=int))
+    words = ["--output", "1", "--data", data, "--out", tmp_path / "out", "--quiet"]
+    assert run("analyze", model, *words) == 0
+
+
+def test_a_square_number_of_inputs_is_an_image(tmp_path):
+    save(tmp_path / "layer.npz", BilinearLayer(np.ones((2, 9)), np.ones((2, 9))))
+    assert run("analyze", tmp_path / "layer.npz", "--out", tmp_path / "out", "--quiet") == 0
+    assert "eigenvectors.png" in names(tmp_path / "out")
+
+
+def test_greeting_and_information(capsys):
+    assert run() == 0
+    assert "refbilinear study digits" in capsys.readouterr().out
+    assert run("info") == 0
+    assert f"numpy        {np.__version__}" in capsys.readouterr().out
+    assert run("info", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["kernel"] == "spec"
+    assert facts["processors"] >= 1
+
+
+def test_processors_where_there_is_no_affinity(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert jobs.usable_processors() == (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("command", ["study", "train", "analyze", "info"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(command, "--help")
+    assert f"example: refbilinear {command}" in capsys.readouterr().out
+
+
+def test_python_dash_m_and_a_reader_that_leaves(tmp_path):
+    command = [sys.executable, "-m", "refbilinear"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+    reader, writer = os.pipe()
+    os.close(reader)
+    left = subprocess.run([*command, "info"], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (left.returncode, left.stderr) == (0, b"")
+
+
+def test_quiet_and_pipes_are_quiet(tmp_path, capsys):
+    assert run("study", "digits", "--out", tmp_path / "out", "--quiet", *FEW) == 0
+    assert capsys.readouterr() == ("", "")
+    assert run("train", data_file(tmp_path), "--out", tmp_path / "m.npz", *FEW) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_on_a_terminal(monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(extras.progress(range(3), 3, "working", quiet=False)) == [0, 1, 2]
+    assert "working" in capsys.readouterr().err
+    monkeypatch.setattr(extras, "installed", lambda _: False)
+    assert list(extras.progress(range(3), 3, "working", quiet=False)) == [0, 1, 2]
+    assert "working: to see progress, pip install 'refbilinear[study]'" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named():
+    with pytest.raises(ImportError, match=r"drawing needs nosuch, .*: pip install 'refbilinear\[s"):
+        extras.need("nosuch.figure", "drawing")
+
+
+def test_a_table_without_rows_is_its_header():
+    assert report.text_table(["a", "bc"], []) == "a  bc"
+
+
+def deep_file(folder):
+    save(folder / "deep.npz", init_mlp(0, 6, 4, 3, 2, depth=2))
+    return folder / "deep.npz"
+
+
+def infinite_file(folder):
+    return model_file(folder, w_left=np.full((2, 6), np.inf))
+
+
+def wide_file(folder):
+    return model_file(folder, w_left=np.ones((40, 6)), w_right=np.ones((40, 6)))
+
+
+def diverging(folder):
+    return data_file(folder, x=np.full((60, 6), 1e30))
+
+
+BAD = {
+    "no such command": (["stduy"], "invalid choice: 'stduy'"),
+    "no such data": (["study", "imagenet"], "invalid choice: 'imagenet'"),
+    "no data": (["train"], "required: data, --out"),
+    "epochs 0": (["study", "digits", "--epochs", "0"], "--epochs: must be an integer of at least 1; got 0"),
+    "epochs word": (["study", "digits", "--epochs", "ten"], "at least 1; got ten"),
+    "seed -1": (["study", "digits", "--seed", "-1"], "--seed: must be an integer of at least 0"),
+    "noise nan": (["study", "digits", "--noise", "nan"], "--noise: must be a finite number"),
+    "decay word": (["study", "digits", "--weight-decay", "much"], "finite number of at least 0; got much"),
+    "dtype": (["study", "digits", "--dtype", "float16"], "invalid choice: 'float16'"),
+    "out in nowhere": (["study", "digits", "--out", "nowhere/out"], "No such file or directory"),
+    "out in a file": (["study", "digits", "--out", data_file, "--quiet"], "is a file"),
+    "out under a device": (["study", "digits", "--out", "/dev/null/out"], "Not a directory"),
+    "out with foreign files": (["study", "digits", "--out", "."], "did not write"),
+    "model is missing": (["analyze", "nothing.npz"], "No such file or directory: 'nothing.npz'"),
+    "model is a folder": (["analyze", "."], "Is a directory"),
+    "model is text": (["analyze", __file__], "is not a usable .npz file"),
+    "model is data": (["analyze", data_file], "it must hold w_left, or layers.0.w_left; it holds x, y"),
+    "model is deep": (["analyze", deep_file], "model must have one layer to be one bilinear layer; got 2"),
+    "model is infinite": (["analyze", infinite_file], "w_left must be finite; got inf at (0, 0)"),
+    "model is wide": (["analyze", wide_file], "the model has 40 outputs: choose some with --output"),
+    "output": (["analyze", model_file, "--output", "2"], "output must lie in 0..1; got 2"),
+    "output -1": (["analyze", model_file, "--output", "-1"], "at least 0; got -1"),
+    "image": (["analyze", model_file, "--image", "3x3"], "--image must have 6 pixels in all; got 3x3"),
+    "image word": (["analyze", model_file, "--image", "square"], "argument --image"),
+    "data do not fit": (["analyze", deep_file, "--data", data_file], "one layer"),
+    "data with more classes": (
+        ["analyze", model_file, "--data", lambda folder: data_file(folder, y=np.arange(60))],
+        "a model of 6 inputs and 2 classes needs x (n, 6), labels below 2"),
+    "data of another width": (
+        ["analyze", model_file, "--data", lambda folder: data_file(folder, x=np.ones((60, 5)))],
+        "labels below 2 and test examples; got x (4"),
+    "train out is a folder": (["train", data_file, "--out", "."], "is a folder: name a file"),
+    "train out in nowhere": (["train", data_file, "--out", "nowhere/m.npz"], "No such file or directory"),
+    "training diverges": (["train", diverging, "--out", "m.npz"], "in epoch 1: train on finite inputs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_usage_and_input_are_exit_code_2_with_a_reason(name, tmp_path, monkeypatch, capsys):
+    words, reason = BAD[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    words = [word(tmp_path) if callable(word) else word for word in words]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    try:
+        code = run(*words)
+    except SystemExit as usage:
+        code = usage.code
+    assert code == 2
+    assert reason in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
