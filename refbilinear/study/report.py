@@ -104,16 +104,9 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def output_rows(outputs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of outputs, as strings."""
-    header = [
-        "output",
-        "eigenvalues by magnitude",
-        "+",
-        "−",
-        "effective rank",
-        "|linear|",
-        "constant",
-    ]
+    """Return header and rows of the table of outputs, as strings; λ1 is the largest."""
+    leading = [f"λ{k}" for k in range(1, len(outputs[0]["eigenvalues"]) + 1)]
+    header = ["output", *leading, "λ > 0", "λ < 0", "effective rank", "|linear|", "constant"]
     return header, [_output_row(output) for output in outputs]
 
 
@@ -145,7 +138,7 @@ def check_sentence(check: Mapping[str, Any]) -> str:
 def _output_row(output: Mapping[str, Any]) -> list[str]:
     return [
         str(output["output"]),
-        "  ".join(f"{value:+.3g}" for value in output["eigenvalues"]),
+        *(f"{value:+.3g}" for value in output["eigenvalues"]),
         str(output["positive"]),
         str(output["negative"]),
         f"{output['effective_rank']:.2f}",
@@ -165,7 +158,10 @@ def _verdict(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    note = "Counts of positive and negative eigenvalues leave out those that rounding could make."
+    note = (
+        "The largest eigenvalues by magnitude. The counts of positive and negative ones leave out "
+        "what rounding could make."
+    )
     return ["<h2>Outputs</h2>", _table(*output_rows(outputs), caption=note)]
 
 

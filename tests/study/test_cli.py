@@ -100,6 +100,14 @@ def test_the_same_seed_gives_the_same_bytes(studied, tmp_path):
     assert first == second
 
 
+def test_five_seeds_reach_97_percent_on_average(undrawn, tmp_path, capsys):
+    accuracies = []
+    for seed in range(5):
+        assert run("study", "digits", "--seed", seed, "--out", tmp_path / "out", "--json") == 0
+        accuracies.append(json.loads(capsys.readouterr().out)["test_accuracy"])
+    assert np.mean(accuracies) >= 0.97
+
+
 def test_another_seed_gives_another_model(tmp_path, undrawn):
     for seed in (1, 2):
         run("study", "digits", "--seed", seed, "--out", tmp_path / str(seed), "--quiet", *FEW)
