@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        _complain("interrupted", interrupt)
+        _complain("interrupted", interrupt if str(interrupt) else "nothing was written")
         return 130
     except BrokenPipeError:
         # Whoever read our output has left; nothing that is flushed later may complain of it.
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _complain(kind: str, error: BaseException) -> None:
+def _complain(kind: str, error: BaseException | str) -> None:
     words = str(error) or type(error).__name__
     print(f"refbilinear: {kind}: {words}", file=sys.stderr)
 

@@ -3,7 +3,7 @@
 Everything here returns numbers; words, tables and pictures are made of them elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ class Explanation(NamedTuple):
     of_constant: float
 
 
-def examine(layer: BilinearLayer, outputs: Sequence[int]) -> list[OutputFinding]:
+def examine(layer: BilinearLayer, outputs: Iterable[int]) -> list[OutputFinding]:
     """Return the form and the spectrum of each of the given outputs of a layer.
 
     Raises

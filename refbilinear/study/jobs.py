@@ -9,7 +9,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.loss import accuracy
 from refbilinear.spec.mlp import BilinearMLP, fold, mlp_forward, parameters
 from refbilinear.spec.optim import init_mlp
-from refbilinear.spec.train import train
+from refbilinear.spec.train import Epoch, train
 from refbilinear.study import plots, report
 from refbilinear.study.checkpoints import load, model_bytes, save
 from refbilinear.study.datasets import Dataset, digits, read_dataset
@@ -80,14 +81,15 @@ def study_digits(settings: Settings, out: Path, talk: Talk) -> int:
     data = digits(settings.dtype)
     with staged_folder(out, FILES) as folder:
         trained = train_with_progress(data, settings, out, talk)
-        seconds = {"training": time.perf_counter() - started}
-        findings = examine(fold(trained.model), range(data.classes))
-        metrics = _about("digits") | _training_metrics(settings, trained, data)
-        metrics |= _outputs_metrics(findings) | _data_metrics(trained.model, findings, data)
-        pictures = _pictures(findings, (8, 8), metrics, data, talk)
-        metrics["seconds"] = seconds | {"total": time.perf_counter() - started}
-        _fill(folder, "Handwritten digits, read from the weights", metrics, pictures, findings)
-        write_file(folder / "model.npz", model_bytes(trained.model))
+        with _kept_if_interrupted(trained, settings.epochs, out):
+            write_file(folder / "model.npz", model_bytes(trained.model))
+            seconds = {"training": time.perf_counter() - started}
+            findings = _examine(fold(trained.model), range(data.classes), talk)
+            metrics = _about("digits") | _training_metrics(settings, trained, data)
+            metrics |= _outputs_metrics(findings) | _data_metrics(trained.model, findings, data)
+            pictures = _pictures(findings, (8, 8), metrics, data, talk)
+            metrics["seconds"] = seconds | {"total": time.perf_counter() - started}
+            _fill(folder, "Handwritten digits, read from the weights", metrics, pictures, findings)
     _tell(metrics, f"Written to {out}: open {out / 'report.html'}", talk)
     return _verdict(metrics)
 
@@ -125,7 +127,7 @@ def analyze_file(
     layer = fold(model)
     data = None if data_path is None else _fitting_data(data_path, layer)
     shape = _image_shape(image, layer.d_in)
-    findings = examine(layer, _chosen_outputs(outputs, layer.d_out))
+    findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
     metrics = _about("analyze") | {"settings": {"model": path.name}}
     metrics |= _outputs_metrics(findings, top)
     if data is not None:
@@ -172,11 +174,26 @@ def train_with_progress(data: Dataset, settings: Settings, out: Path, talk: Talk
     try:
         for epoch in progress(epochs, settings.epochs, "training", quiet=talk.quiet):
             model = epoch.model
-            history.append({name: value for name, value in epoch._asdict().items()
-                            if name not in ("model", "seconds")})  # fmt: skip
+            history.append(_figures(epoch))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_keep(model, len(history), settings.epochs, out)) from None
+        words = _keep(Trained(model, history), settings.epochs, out)
+        raise KeyboardInterrupt(words) from None
     return Trained(model, history)
+
+
+def _figures(epoch: Epoch) -> dict[str, Any]:
+    """Return what metrics.json holds of an epoch: neither its model nor its time."""
+    held = epoch._asdict()
+    return {name: held[name] for name in held if name not in ("model", "seconds")}
+
+
+@contextmanager
+def _kept_if_interrupted(trained: Trained, epochs: int, out: Path) -> Iterator[None]:
+    """Save the model beside `out` if Ctrl-C comes while its report is being made."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_keep(trained, epochs, out)) from None
 
 
 def _initial_model(rng: np.random.Generator, data: Dataset, settings: Settings) -> BilinearMLP:
@@ -186,13 +203,19 @@ def _initial_model(rng: np.random.Generator, data: Dataset, settings: Settings) 
     )  # fmt: skip
 
 
-def _keep(model: BilinearMLP, done: int, epochs: int, out: Path) -> str:
-    """Save the model of an interrupted training beside `out`; return what was kept, in words."""
+def _keep(trained: Trained, epochs: int, out: Path) -> str:
+    """Save the model of the last whole epoch beside `out`; return what was kept, in words."""
+    done = len(trained.history)
     if done == 0:
         return f"before the first of {epochs} epochs was done: nothing was kept, {out} is as it was"
     path = out.with_name(f"{out.stem}.interrupted.npz")
-    save(path, model)
+    save(path, trained.model)
     return f"after epoch {done} of {epochs}: its model is kept in {path}, {out} is as it was"
+
+
+def _examine(layer: BilinearLayer, outputs: Sequence[int], talk: Talk) -> list[OutputFinding]:
+    """Examine outputs, with progress: each is an eigenproblem of the size of the input."""
+    return examine(layer, progress(outputs, len(outputs), "spectra", quiet=talk.quiet))
 
 
 def _about(command: str) -> dict[str, Any]:

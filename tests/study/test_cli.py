@@ -140,7 +140,7 @@ def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys, undrawn)
     out = tmp_path / "out"
     run("study", "digits", "--out", out, "--quiet", *FEW)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    monkeypatch.setattr(jobs, "examine", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
+    monkeypatch.setattr(jobs, "_fill", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
     assert run("study", "digits", "--out", out, "--seed", "9", *FEW) == 2
     assert "disk is full" in capsys.readouterr().err
     assert {name: (out / name).read_bytes() for name in names(out)} == before
@@ -182,6 +182,21 @@ def test_an_interrupted_training_leaves_the_earlier_model(tmp_path, monkeypatch,
     assert "nothing was kept" in capsys.readouterr().err
     assert names(tmp_path) == {"data.npz", "m.npz"}
     assert (tmp_path / "m.npz").read_bytes() == b"before"
+
+
+def test_ctrl_c_while_the_report_is_made_keeps_the_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(jobs, "_pictures", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 130
+    assert "after epoch 2 of 2: its model is kept" in capsys.readouterr().err
+    assert names(tmp_path) == {"out.interrupted.npz"}
+
+
+def test_ctrl_c_while_weights_are_read_writes_nothing(tmp_path, monkeypatch, capsys):
+    model = model_file(tmp_path)
+    monkeypatch.setattr(jobs, "_examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert run("analyze", model, "--out", tmp_path / "out") == 130
+    assert "interrupted: nothing was written" in capsys.readouterr().err
+    assert names(tmp_path) == {"model.npz"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
