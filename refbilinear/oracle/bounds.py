@@ -36,6 +36,7 @@ from refbilinear.spec.packed import dimension
 from refbilinear.spec.tensor import (
     QuadraticForm,
     bilinear_form,
+    form_value,
     interaction_matrix,
     interaction_tensor,
     output_form,
@@ -216,6 +217,13 @@ def fold_roundings(model: BilinearMLP) -> int:
     return embed + head + both
 
 
+def fold_bound(model: BilinearMLP) -> dict[str, Array]:
+    """Return the allowed error of every parameter of `fold(model)`, by name."""
+    roundings = fold_roundings(model)
+    twins = parameters(fold(absolute_mlp(model)))
+    return {name: _allowed(roundings, model.dtype, twin) for name, twin in twins.items()}
+
+
 def tensor_roundings(layer: BilinearLayer, of_weights: int = 0) -> int:
     """Return K of `interaction_tensor`: `d_hidden + 2`, one more with a skip path or `b_out`.
 
@@ -258,6 +266,18 @@ def output_form_bound(layer: BilinearLayer, u: ArrayLike) -> QuadraticForm:
         _allowed(roundings + 1, layer.dtype, twin.linear),
         np.float64(_allowed(roundings, layer.dtype, np.asarray(twin.constant))),
     )
+
+
+def form_value_bound(form: QuadraticForm, x: ArrayLike) -> Array:
+    """Return the allowed error of `form_value(form, x)`, the form as given: K = 2 d_in + 2.
+
+    A product with x is d_in roundings, the linear part one, the second product with x d_in, the
+    constant one.
+    """
+    matrix, linear, constant = form
+    size = QuadraticForm(magnitude(matrix), magnitude(linear), np.abs(constant))
+    twin = form_value(size, magnitude(x))
+    return _allowed(2 * len(form.linear) + 2, form.matrix.dtype, twin)
 
 
 def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
