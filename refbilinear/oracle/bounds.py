@@ -82,7 +82,7 @@ def gamma(roundings: int, dtype: DTypeLike) -> float:
 
 def magnitude(array: ArrayLike) -> Array:
     """Return the absolute values of an array in float64."""
-    return np.abs(as_array("array", array)).astype(np.float64)
+    return np.abs(as_array("array", array).astype(np.float64))
 
 
 def absolute_layer(layer: BilinearLayer) -> BilinearLayer:
@@ -275,7 +275,9 @@ def form_value_bound(form: QuadraticForm, x: ArrayLike) -> Array:
     constant one.
     """
     matrix, linear, constant = form
-    size = QuadraticForm(magnitude(matrix), magnitude(linear), np.abs(constant))
+    size = QuadraticForm(
+        magnitude(matrix), magnitude(linear), np.float64(magnitude(np.asarray(constant)))
+    )
     twin = form_value(size, magnitude(x))
     return _allowed(2 * len(form.linear) + 2, form.matrix.dtype, twin)
 

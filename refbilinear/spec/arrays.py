@@ -81,14 +81,7 @@ def as_array(name: str, value: ArrayLike) -> Array:
     >>> as_array("x", np.array([1, Fraction(1, 3)], dtype=object))
     array([Fraction(1, 1), Fraction(1, 3)], dtype=object)
     """
-    if value is None:
-        raise TypeError(f"{name} must be an array; got None")
-    if isinstance(value, np.matrix | np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array; got {type(value).__name__}")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array of numbers; {error}") from error
+    array = plain(name, value)
     native = array.dtype.newbyteorder("=")
     if native in (np.float32, np.float64):
         return array.astype(native, copy=False)
@@ -99,6 +92,18 @@ def as_array(name: str, value: ArrayLike) -> Array:
     raise TypeError(
         f"{name} must hold float32, float64, integers or exact rationals; got {array.dtype}"
     )
+
+
+def plain(name: str, value: ArrayLike) -> Array:
+    """Return `value` as an ndarray of whatever dtype, refusing what would lose its meaning."""
+    if value is None:
+        raise TypeError(f"{name} must be an array; got None")
+    if isinstance(value, np.matrix | np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array; got {type(value).__name__}")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array of numbers; {error}") from error
 
 
 def constant(value: int, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refbilinear.spec.arrays import Array, as_array, enter, first_index
+from refbilinear.spec.arrays import Array, as_array, enter, first_index, plain
 
 
 class Loss(NamedTuple):
@@ -137,7 +137,7 @@ def enter_labels(labels: ArrayLike, n: int, d_out: int, name: str = "labels") ->
     Traceback (most recent call last):
     ValueError: labels must lie in 0..2, the classes of the model; got 3 at (1,)
     """
-    array = np.asarray(labels)
+    array = plain(name, labels)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers; got {array.dtype}")
     if array.shape != (n,):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.spec.arrays import Array, check_batch, constant, enter, rows
+from refbilinear.spec.arrays import Array, as_array, check_batch, constant, enter, rows
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.packed import dimension, n_pairs, row, unpack
 
@@ -345,7 +345,8 @@ def _enter_outputs(name: str, value: ArrayLike, tensor: Array) -> Array:
 
 
 def _enter_x(name: str, value: ArrayLike, tensor: Array, d: int) -> Array:
+    array = as_array(name, value)
     match = "to match the tensor"
-    if np.shape(value)[-1:] == (d - 1,):
+    if array.shape[-1:] == (d - 1,):
         match += " (append its constant coordinate: homogeneous(x))"
-    return enter(name, value, {"d": d}, dtype=tensor.dtype, batched=True, match=match)
+    return enter(name, array, {"d": d}, dtype=tensor.dtype, batched=True, match=match)
