@@ -1,4 +1,4 @@
-"""What `import refbilinear` costs beside `import numpy`, whole processes in turn, bytecode compiled.
+"""What `import refbilinear` costs beside `import numpy`: whole processes in turn, with bytecode.
 
 python benchmarks/bench_import.py
 """

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import machine
 import numpy as np
 import torch
 
+import machine
 import refbilinear as rb
 from refbilinear.oracle.bounds import mlp_backward_bound, mlp_forward_bound
 

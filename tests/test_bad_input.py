@@ -235,6 +235,7 @@ PASSES = [
         r"dy must have shape \(7, 6\) to match x; got \(6, 6\)",
     ),
     (lambda: mlp_backward(MODEL, ones(7, 3), ones(7, 6)), V, "x must have shape"),
+    (lambda: BilinearMLP(None, ["x"], None), T, r"layers\[0\] must be a BilinearLayer; got str"),
     (
         lambda: BilinearMLP(None, [], None),
         V,
@@ -304,7 +305,11 @@ TENSORS = [
         "x must be a rectangular array of numbers",
     ),
     (lambda: bilinear_form(TENSOR, X, fractions(7, 3)), T, "z must have dtype float64"),
-    (lambda: bilinear_form(TENSOR, X, ones(6, 3)), V, "broadcast"),
+    (
+        lambda: bilinear_form(TENSOR, X, ones(6, 3)),
+        V,
+        r"leading axes that broadcast; got \(7,\) and \(6,\)",
+    ),
     (lambda: interaction_matrix(TENSOR, ones(3)), V, r"u must .*\(\.\.\., 2\) to match the tensor"),
     (lambda: interaction_matrix(TENSOR, ones(2, dtype=np.float32)), T, "u must have dtype float64"),
     (
@@ -382,12 +387,17 @@ LOSSES = [
     (
         lambda: squared_error(DY, X),
         V,
-        r"t must have the shape \(7, 2\) and dtype float64 of y; got \(7, 3\), float64",
+        r"t must have shape \(\.\.\., d_out\) = \(\.\.\., 2\) to match y; got \(7, 3\)",
+    ),
+    (
+        lambda: squared_error(DY, ones(6, 2)),
+        V,
+        r"t must have shape \(7, 2\) to match y; got \(6, 2\)",
     ),
     (
         lambda: squared_error(DY, ones(7, 2, dtype=np.float32)),
-        V,
-        "and dtype float64 of y; .*float32",
+        T,
+        "t must have dtype float64 to match y; got float32",
     ),
     (lambda: squared_error(ones(0, 2), ones(0, 2)), V, r"at least one example; got shape \(0, 2\)"),
     (lambda: squared_error(1.0, 1.0), V, r"y must have shape \(\.\.\., d_out\); got \(\)"),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from refbilinear.spec.arrays import Array, as_array, enter, first_index, plain
+from refbilinear.spec.arrays import Array, enter, first_index, plain
 
 
 class Loss(NamedTuple):
@@ -95,11 +95,9 @@ def squared_error(y: ArrayLike, t: ArrayLike) -> Loss:
     (5.0, [[1.0, 0.0], [0.0, 3.0]])
     """
     y = enter("y", y, {"d_out": None}, batched=True)
-    t = as_array("t", t)
-    if t.shape != y.shape or t.dtype != y.dtype:
-        raise ValueError(
-            f"t must have the shape {y.shape} and dtype {y.dtype} of y; got {t.shape}, {t.dtype}"
-        )
+    t = enter("t", t, {"d_out": y.shape[-1]}, dtype=y.dtype, batched=True, match="to match y")
+    if t.shape != y.shape:
+        raise ValueError(f"t must have shape {y.shape} to match y; got {t.shape}")
     n = math.prod(y.shape[:-1])
     if n == 0:
         raise ValueError(f"y must hold at least one example; got shape {y.shape}")

@@ -63,8 +63,7 @@ class BilinearMLP:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
-        if not self.layers:
-            raise ValueError("layers must hold at least one BilinearLayer; got none")
+        _require_layers(self.layers)
         self._check("w_embed", {"d_model": self.layers[0].d_in, "d_in": None}, "layers[0]")
         self._check("w_head", {"d_out": None, "d_model": self.layers[-1].d_out}, "layers[-1]")
         for number, layer in enumerate(self.layers):
@@ -349,6 +348,14 @@ def with_parameters(model: BilinearMLP, values: Mapping[str, Array]) -> Bilinear
         for number, layer in enumerate(model.layers)
     ]
     return BilinearMLP(values.get("w_embed"), tuple(layers), values.get("w_head"), model.residual)
+
+
+def _require_layers(layers: tuple[object, ...]) -> None:
+    if not layers:
+        raise ValueError("layers must hold at least one BilinearLayer; got none")
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, BilinearLayer):
+            raise TypeError(f"layers[{number}] must be a BilinearLayer; got {type(layer).__name__}")
 
 
 def _pull_back(dy: Array, w: Array | None) -> Array:

@@ -248,7 +248,7 @@ def bilinear_form(tensor: ArrayLike, x: ArrayLike, z: ArrayLike) -> Array:
     """
     tensor, d = _enter_tensor(tensor)
     x, z = _enter_x("x", x, tensor, d), _enter_x("z", z, tensor, d)
-    batch = np.broadcast_shapes(x.shape[:-1], z.shape[:-1])
+    batch = _broadcast(x.shape[:-1], z.shape[:-1])
     y = constant(0, (*batch, len(tensor)), tensor.dtype)
     for i in range(d):
         b, xi, zi = tensor[:, row(i)], x[..., [i]], z[..., [i]]
@@ -331,6 +331,16 @@ def _constant(layer: BilinearLayer, u: Array, half: Array) -> np.generic:
     if layer.b_left is not None and layer.b_right is not None:
         c = c + (2 * half * layer.b_left) @ layer.b_right
     return c if layer.b_out is None else c + u @ layer.b_out
+
+
+def _broadcast(x: tuple[int, ...], z: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the common batch axes of x and z."""
+    try:
+        return np.broadcast_shapes(x, z)
+    except ValueError as error:
+        raise ValueError(
+            f"x and z must have leading axes that broadcast; got {x} and {z}"
+        ) from error
 
 
 def _enter_tensor(tensor: ArrayLike) -> tuple[Array, int]:

@@ -10,7 +10,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,13 +127,13 @@ def analyze_file(
     layer = fold(model)
     data = None if data_path is None else _fitting_data(data_path, layer)
     shape = _image_shape(image, layer.d_in)
-    findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
-    metrics = _about("analyze") | {"settings": {"model": path.name}}
-    metrics |= _outputs_metrics(findings, top)
-    if data is not None:
-        metrics |= _data_metrics(model, findings, data)
-    if out is not None:
-        with staged_folder(out, FILES) as folder:
+    with nullcontext() if out is None else staged_folder(out, FILES) as folder:
+        findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
+        metrics = _about("analyze") | {"settings": {"model": path.name}}
+        metrics |= _outputs_metrics(findings, top)
+        if data is not None:
+            metrics |= _data_metrics(model, findings, data)
+        if folder is not None:
             pictures = _pictures(findings, shape, metrics, data, talk)
             _fill(folder, f"{path.name}, read from the weights", metrics, pictures, findings)
     _tell(metrics, "" if out is None else f"Written to {out}: open {out / 'report.html'}", talk)

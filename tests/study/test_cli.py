@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -230,6 +231,8 @@ def test_training_without_a_class_of_five_has_no_test(tmp_path, capsys):
     data = data_file(tmp_path, x=np.eye(6)[:3], y=np.array([0, 1, 0]))
     assert run("train", data, "--out", tmp_path / "m.npz", "--json", *FEW) == 0
     assert json.loads(capsys.readouterr().out)["test_accuracy"] is None
+    assert run("train", data, "--out", tmp_path / "m.npz", *FEW) == 0
+    assert "Test accuracy" not in capsys.readouterr().out
 
 
 def test_chosen_outputs_of_a_layer_that_is_no_image(tmp_path, capsys):
@@ -259,8 +262,10 @@ def test_an_example_whose_class_is_not_among_the_outputs_is_still_explained(tmp_
     assert run("analyze", model, *words) == 0
 
 
-def test_a_square_number_of_inputs_is_an_image(tmp_path):
-    save(tmp_path / "layer.npz", BilinearLayer(np.ones((2, 9)), np.ones((2, 9))))
+def test_a_square_number_of_inputs_is_an_image(tmp_path, capsys):
+    save(tmp_path / "layer.npz", BilinearLayer(np.ones((7, 9)), np.ones((7, 9))))
+    assert run("analyze", tmp_path / "layer.npz") == 0
+    assert "effective rank" in capsys.readouterr().out
     assert run("analyze", tmp_path / "layer.npz", "--out", tmp_path / "out", "--quiet") == 0
     assert "eigenvectors.png" in names(tmp_path / "out")
 
@@ -297,6 +302,22 @@ def test_python_dash_m_and_a_reader_that_leaves(tmp_path):
     left = subprocess.run([*command, "info"], stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert (left.returncode, left.stderr) == (0, b"")
+
+
+def test_the_module_is_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["refbilinear"])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("refbilinear", run_name="__main__")
+    assert "study digits" in capsys.readouterr().out
+
+
+def test_a_reader_that_leaves_is_no_error(monkeypatch, capfd):
+    redirected = []
+    monkeypatch.setattr(os, "dup2", lambda *files: redirected.append(files))
+    monkeypatch.setattr(jobs, "information", lambda: (_ for _ in ()).throw(BrokenPipeError))
+    assert run("info") == 0
+    assert redirected[0][1] == sys.stdout.fileno()
+    os.close(redirected[0][0])
 
 
 def test_quiet_and_pipes_are_quiet(tmp_path, capsys):
