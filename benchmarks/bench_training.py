@@ -5,10 +5,11 @@ inputs. First the loss and every gradient of one batch are compared, within the 
 then both train in turn, epoch by epoch, so that a machine whose speed drifts drifts for both.
 
     python benchmarks/bench_training.py --out training.json        (needs torch)
+
+OPENBLAS_NUM_THREADS sets the threads of both; by default all usable processors.
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,10 +137,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, help="JSON file to write (default: standard output)")
     parser.add_argument("--epochs", type=int, default=40, help="of 8 steps each")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    about = machine.describe(options.threads)
+    threads = machine.blas_threads()
+    torch.set_num_threads(threads)
+    about = machine.describe(threads)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((STEPS * BATCH, D_IN), dtype=np.float32)
     data = x, rng.integers(0, D_OUT, len(x))

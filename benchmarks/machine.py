@@ -20,6 +20,11 @@ def processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "")
 
 
+def blas_threads() -> int:
+    """Return the threads of NumPy's BLAS: OPENBLAS_NUM_THREADS, or the usable processors."""
+    return int(os.environ.get("OPENBLAS_NUM_THREADS", len(os.sched_getaffinity(0))))
+
+
 def describe(threads: int) -> dict[str, object]:
     """Return processor, versions, threads and the load before the run."""
     return {

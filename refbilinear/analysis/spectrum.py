@@ -32,8 +32,8 @@ def eigendecompose(Q: ArrayLike, k: int | None = None) -> Spectrum:
     Parameters
     ----------
     Q : (d, d) array_like of float32 or float64
-        Finite, and equal to its transpose exactly; `symmetric_part(Q)` makes it so. (LAPACK would
-        read one triangle and accept anything in the other.)
+        Finite, and equal to its transpose without tolerance (0 may face −0); `symmetric_part(Q)`
+        makes it so. (LAPACK would read one triangle and accept anything in the other.)
     k : int, optional
         How many to keep, at most d.
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from refbilinear.spec.arrays import Array, as_array
+from refbilinear.spec.arrays import Array, as_array, require_count
 from refbilinear.spec.layer import BilinearLayer, Gradients, backward, forward
 from refbilinear.spec.loss import squared_error
 from refbilinear.spec.mlp import (
@@ -72,6 +72,9 @@ def gamma(roundings: int, dtype: DTypeLike) -> float:
     >>> gamma(1000, np.float32)
     5.9608197700840286e-05
     """
+    require_count("roundings", roundings, 0)
+    if np.dtype(dtype) not in (np.float32, np.float64, object):
+        raise TypeError(f"dtype must be float32, float64 or object; got {np.dtype(dtype)}")
     if np.dtype(dtype) == object:
         return 0.0
     unit = float(np.finfo(np.dtype(dtype)).eps) / 2

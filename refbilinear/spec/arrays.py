@@ -10,7 +10,7 @@ Everything else is refused by name. No input is modified; nothing here computes.
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from numbers import Integral, Rational
+from numbers import Integral, Rational, Real
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,8 @@ def as_array(name: str, value: ArrayLike) -> Array:
     array([Fraction(1, 1), Fraction(1, 3)], dtype=object)
     """
     array = plain(name, value)
+    if not hasattr(value, "dtype") and array.dtype.kind in "fO":
+        _require_moderate_integers(name, value)
     native = array.dtype.newbyteorder("=")
     if native in (np.float32, np.float64):
         return array.astype(native, copy=False)
@@ -152,10 +154,15 @@ def require_count(name: str, value: Any, least: int) -> int:
 
 
 def require_non_negative(name: str, value: float) -> float:
-    """Return a finite number of at least 0, or raise with the name."""
+    """Return a finite number of at least 0 as a Python float, or raise with the name.
+
+    A Python float, because a NumPy scalar of float64 would widen float32 arrays.
+    """
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number; got {type(value).__name__}")
     if not (value >= 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be finite and at least 0; got {value}")
-    return value
+    return float(value)
 
 
 def first_index(mask: Array) -> tuple[int, ...]:
@@ -191,6 +198,18 @@ def _space(words: str) -> str:
 
 def _words(dtype: np.dtype[Any]) -> str:
     return "object (exact rationals)" if dtype.hasobject else str(dtype)
+
+
+def _require_moderate_integers(name: str, value: ArrayLike) -> None:
+    """Refuse a list of floats and integers with one beyond 2**53, which NumPy rounds or boxes."""
+    elements = np.asarray(value, dtype=object).ravel()
+    if all(isinstance(element, Integral | float) for element in elements):
+        for element in elements:
+            if isinstance(element, Integral) and abs(int(element)) > LARGEST_INTEGER:
+                raise ValueError(
+                    f"{name} must hold integers of at most 2**53, which float64 keeps exactly; "
+                    f"got {element}"
+                )
 
 
 def _float_of_integers(name: str, array: Array) -> Array:

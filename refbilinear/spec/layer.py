@@ -5,9 +5,9 @@
 A product and no other nonlinearity, so every output is a quadratic form in x. The letters of the
 shapes: n examples, i j inputs, h hidden units (each is one product), o outputs.
 
-Exact on exact numbers: on object arrays of Fraction every function returns Fractions. No float
-literal, no mean, no accumulator of np.zeros stands here, because each would turn a Fraction into
-a float.
+Exact on exact numbers: on object arrays of Fraction every function returns Fractions (an empty sum
+is NumPy's int 0, which the next function makes a Fraction). No float literal, no mean, no
+accumulator of np.zeros stands here, because each would turn a Fraction into a float.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ Nothing between the layers: no normalisation, no other nonlinearity. A stack of 
 polynomial of degree 2^k; a stack of one layer is itself a bilinear layer (`fold`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import NamedTuple
@@ -62,8 +62,9 @@ class BilinearMLP:
     residual: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        _require_layers(self.layers)
+        object.__setattr__(self, "layers", _enter_layers(self.layers))
+        if not isinstance(self.residual, bool | np.bool_):
+            raise TypeError(f"residual must be a bool; got {type(self.residual).__name__}")
         self._check("w_embed", {"d_model": self.layers[0].d_in, "d_in": None}, "layers[0]")
         self._check("w_head", {"d_out": None, "d_model": self.layers[-1].d_out}, "layers[-1]")
         for number, layer in enumerate(self.layers):
@@ -336,6 +337,11 @@ def with_parameters(model: BilinearMLP, values: Mapping[str, Array]) -> Bilinear
     -------
     BilinearMLP
 
+    Raises
+    ------
+    ValueError
+        For a name that the model lacks, or the mapping.
+
     Examples
     --------
     >>> model = BilinearMLP(None, [BilinearLayer([[1]], [[1]])], [[5]])
@@ -343,6 +349,10 @@ def with_parameters(model: BilinearMLP, values: Mapping[str, Array]) -> Bilinear
     >>> with_parameters(model, half).w_head
     array([[2.5]])
     """
+    differing = sorted(set(values) ^ set(parameters(model)))
+    if differing:
+        what = "an unknown" if differing[0] in values else "no"
+        raise ValueError(f"values must name the parameters of the model; got {what} {differing[0]}")
     layers = [
         BilinearLayer(**{name: values[f"layers.{number}.{name}"] for name in parameters(layer)})
         for number, layer in enumerate(model.layers)
@@ -350,12 +360,16 @@ def with_parameters(model: BilinearMLP, values: Mapping[str, Array]) -> Bilinear
     return BilinearMLP(values.get("w_embed"), tuple(layers), values.get("w_head"), model.residual)
 
 
-def _require_layers(layers: tuple[object, ...]) -> None:
+def _enter_layers(layers: Iterable[BilinearLayer]) -> tuple[BilinearLayer, ...]:
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be a sequence of layers; got {type(layers).__name__}")
+    layers = tuple(layers)
     if not layers:
         raise ValueError("layers must hold at least one BilinearLayer; got none")
     for number, layer in enumerate(layers):
         if not isinstance(layer, BilinearLayer):
             raise TypeError(f"layers[{number}] must be a BilinearLayer; got {type(layer).__name__}")
+    return layers
 
 
 def _pull_back(dy: Array, w: Array | None) -> Array:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from refbilinear.spec.arrays import Array, enter, require_count
+from refbilinear.spec.arrays import Array, as_array, enter, require_count, require_non_negative
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.mlp import BilinearMLP
 
@@ -74,6 +74,9 @@ def adamw(
     array([0.900001, 1.1     ])
     """
     theta, g, m, v = _enter_state(theta, g, m, v)
+    learning_rate = require_non_negative("learning_rate", learning_rate)
+    weight_decay = require_non_negative("weight_decay", weight_decay)
+    beta1, beta2, epsilon = float(beta1), float(beta2), float(epsilon)
     correction1 = 1 - beta1 ** require_count("t", t, 1)
     correction2 = 1 - beta2**t
     m = beta1 * m + (1 - beta1) * g
@@ -97,7 +100,8 @@ def cosine_schedule(epoch: int, epochs: int, learning_rate: float) -> float:
     >>> [round(cosine_schedule(epoch, 4, 1.0), 3) for epoch in range(4)]
     [1.0, 0.854, 0.5, 0.146]
     """
-    return learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
+    share = require_count("epoch", epoch, 0) / require_count("epochs", epochs, 1)
+    return learning_rate * (1 + math.cos(math.pi * share)) / 2
 
 
 def init_mlp(
@@ -151,6 +155,8 @@ def init_mlp(
     sizes = {"d_in": d_in, "d_model": d_model, "d_hidden": d_hidden, "d_out": d_out}
     for name, size in {**sizes, "depth": depth}.items():
         require_count(name, size, 1)
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"dtype must be float32 or float64; got {np.dtype(dtype)}")
     rng = np.random.default_rng(rng)
 
     def draw(*shape: int, columns: int | None = None) -> Array:
@@ -174,7 +180,9 @@ def init_mlp(
 
 def _enter_state(theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array, Array]:
     """Return the four arrays after checking that they are floats of one shape and dtype."""
-    theta = enter("theta", theta, {}, batched=True)
+    theta = as_array("theta", theta)
+    if theta.ndim == 0:
+        raise ValueError("theta must have at least one axis; got shape ()")
     if theta.dtype == object:
         raise TypeError("theta must be float32 or float64: the root of a rational is not rational")
     sizes = {str(axis): size for axis, size in enumerate(theta.shape)}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -118,15 +118,15 @@ def train(
     x, labels = _enter_data(model, "x", "labels", x, labels)
     held_out = None
     if validation is not None:
+        if len(validation) != 2:
+            raise ValueError(f"validation must be (x, labels); got {len(validation)} items")
         held_out = _enter_data(model, "validation[0]", "validation[1]", *validation)
     require_count("epochs", epochs, 1)
     size = min(require_count("batch_size", batch_size, 1), len(x))
-    for name, value in {"weight_decay": weight_decay, "noise": noise}.items():
-        require_non_negative(name, value)
-    rates = [
-        cosine_schedule(epoch, epochs, require_non_negative("learning_rate", learning_rate))
-        for epoch in range(epochs)
-    ]
+    noise = require_non_negative("noise", noise)
+    weight_decay = require_non_negative("weight_decay", weight_decay)
+    learning_rate = require_non_negative("learning_rate", learning_rate)
+    rates = (cosine_schedule(epoch, epochs, learning_rate) for epoch in range(epochs))
     optimise = partial(update, weight_decay=weight_decay, decay_biases=decay_biases)
     rng = np.random.default_rng(rng)
     return _epochs(model, x, labels, held_out, rng, rates, size, noise, optimise)
@@ -223,7 +223,7 @@ def _epochs(
     labels: NDArray[np.intp],
     held_out: tuple[Array, NDArray[np.intp]] | None,
     rng: np.random.Generator,
-    rates: list[float],
+    rates: Iterable[float],
     size: int,
     noise: float,
     optimise: Callable[..., tuple[BilinearMLP, Moments]],
@@ -232,15 +232,16 @@ def _epochs(
     for number, rate in enumerate(rates, 1):
         start = time.perf_counter()
         met: list[tuple[float, float]] = []
-        for batch in _batches(rng, len(x), size):
-            noisy = _with_noise(rng, x[batch], noise)
-            with np.errstate(over="ignore", invalid="ignore"):  # the loss tells, one line below
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name
+            for batch in _batches(rng, len(x), size):
+                noisy = _with_noise(rng, x[batch], noise)
                 loss, share, gradients = loss_and_gradients(model, noisy, labels[batch])
-            met.append((_finite_loss(loss, number, rate), share))
-            t += 1
-            model, moments = optimise(model, gradients, moments, t, learning_rate=rate)
+                met.append((_require_finite_loss(loss, number, rate), share))
+                t += 1
+                model, moments = optimise(model, gradients, moments, t, learning_rate=rate)
+            loss_after, accuracy_after = _judge(model, held_out)
+        _require_finite_model(model, loss_after, number, rate)
         mean_loss, mean_accuracy = np.mean(met, axis=0).tolist()
-        loss_after, accuracy_after = (None, None) if held_out is None else _judge(model, *held_out)
         seconds = time.perf_counter() - start
         yield Epoch(number, model, mean_loss, mean_accuracy, loss_after, accuracy_after, seconds)
 
@@ -290,17 +291,37 @@ def standard_normals(rng: np.random.Generator, size: int) -> NDArray[np.float32]
     return out[:size]
 
 
-def _finite_loss(loss: Loss, epoch: int, learning_rate: float) -> float:
+def _require_finite_loss(loss: Loss, epoch: int, learning_rate: float) -> float:
     value = float(loss.value)
     if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the loss is {value} in epoch {epoch}: train on finite inputs, with a learning_rate "
-            f"below {learning_rate:.3g} or smaller weights"
-        )
+        raise FloatingPointError(f"the loss is {value} in {_remedy(epoch, learning_rate)}")
     return value
 
 
-def _judge(model: BilinearMLP, x: Array, labels: NDArray[np.intp]) -> tuple[float, float]:
+def _require_finite_model(
+    model: BilinearMLP, loss: float | None, epoch: int, learning_rate: float
+) -> None:
+    """Raise FloatingPointError for a model that the last step of an epoch has thrown away."""
+    finite = all(np.isfinite(w).all() for w in parameters(model).values())
+    if not finite or not math.isfinite(loss or 0):
+        words = "the validation loss is" if finite else "the weights are"
+        raise FloatingPointError(f"{words} not finite after {_remedy(epoch, learning_rate)}")
+
+
+def _remedy(epoch: int, learning_rate: float) -> str:
+    return (
+        f"epoch {epoch}: train on finite inputs, with a learning_rate below {learning_rate:.3g} "
+        "or smaller weights"
+    )
+
+
+def _judge(
+    model: BilinearMLP, held_out: tuple[Array, NDArray[np.intp]] | None
+) -> tuple[float | None, float | None]:
+    """Return loss and accuracy on the validation data, where there are any."""
+    if held_out is None:
+        return None, None
+    x, labels = held_out
     y = mlp_forward(model, x)
     return float(cross_entropy(y, labels).value), accuracy(y, labels)
 

@@ -34,12 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Traceback (most recent call last):
     SystemExit: 2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a console that lacks λ shows an escape instead
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
-        _complain("interrupted", interrupt if str(interrupt) else "nothing was written")
+        _complain("interrupted", interrupt if str(interrupt) else "nothing more was written")
         return 130
     except BrokenPipeError:
         # Whoever read our output has left; nothing that is flushed later may complain of it.
@@ -221,4 +225,6 @@ def _non_negative(text: str) -> float:
 
 def _image(text: str) -> tuple[int, int]:
     height, _, width = text.partition("x")
-    return _positive(height), _positive(width)
+    if not (height.isdecimal() and width.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be HxW, as in 28x28; got {text}")
+    return int(height), int(width)

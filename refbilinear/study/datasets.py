@@ -24,7 +24,7 @@ class Dataset(NamedTuple):
     @property
     def classes(self) -> int:
         """Number of classes: one more than the largest label."""
-        return int(max(self.y.max(), self.y_test.max(initial=0))) + 1
+        return int(self.y.max()) + 1
 
 
 def digits(dtype: DTypeLike = np.float64) -> Dataset:
@@ -67,7 +67,7 @@ def split_every_fifth(x: Array, y: NDArray[np.intp]) -> Dataset:
     array([[4.]])
     """
     test = np.zeros(len(y), dtype=bool)
-    for label in range(int(y.max(initial=-1)) + 1):
+    for label in np.unique(y):
         test[np.flatnonzero(y == label)[4::5]] = True
     return Dataset(x[~test], y[~test], x[test], y[test])
 
@@ -109,16 +109,24 @@ def _dataset(arrays: dict[str, Array], dtype: DTypeLike) -> Dataset:
             raise ValueError(f"it must hold x (n, d_in) and y (n,); it holds {held}")
     if ("x_test" in arrays) != ("y_test" in arrays):
         raise ValueError("it must hold both x_test and y_test, or neither")
-    x, y = _enter_examples(arrays, "x", "y", None, dtype)
+    x, y = _enter_examples(arrays, "x", "y", dtype)
+    if y.max() >= len(x):
+        raise ValueError(
+            f"y must be classes, numbered from 0, fewer than the {len(x)} examples; got {y.max()}"
+        )
     if "x_test" not in arrays:
         return split_every_fifth(x, y)
-    return Dataset(x, y, *_enter_examples(arrays, "x_test", "y_test", x.shape[1], dtype))
+    x_test, y_test = _enter_examples(arrays, "x_test", "y_test", dtype)
+    if x_test.shape[1] != x.shape[1]:
+        raise ValueError(f"x_test must have d_in = {x.shape[1]} to match x; got {x_test.shape}")
+    enter_labels(y_test, len(x_test), int(y.max()) + 1, name="y_test")
+    return Dataset(x, y, x_test, y_test)
 
 
 def _enter_examples(
-    arrays: dict[str, Array], x_name: str, y_name: str, d_in: int | None, dtype: DTypeLike
+    arrays: dict[str, Array], x_name: str, y_name: str, dtype: DTypeLike
 ) -> tuple[Array, NDArray[np.intp]]:
-    x = enter(x_name, arrays[x_name], {"n": None, "d_in": d_in}, match="to match x")
+    x = enter(x_name, arrays[x_name], {"n": None, "d_in": None})
     if not x.size:
         raise ValueError(f"{x_name} must hold at least one number; got shape {x.shape}")
     labels = arrays[y_name]

@@ -25,8 +25,8 @@ NPY_HEADERS = {
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file so that `path` holds all of the content, or what it held before."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path = Path(path).resolve()
+    partial = _beside(path, "partial")
     try:
         with partial.open("wb") as file:
             file.write(content)
@@ -40,24 +40,29 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
 
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Raise OSError now if `write_file` could not write here later."""
-    path = Path(path)
+    path = Path(path).resolve()
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder: name a file")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _require_parent(path)
+    partial = _beside(path, "partial")
     partial.touch()
     partial.unlink()
 
 
 @contextmanager
-def staged_folder(path: str | os.PathLike[str], ours: Collection[str]) -> Iterator[Path]:
+def staged_folder(
+    path: str | os.PathLike[str], names: Collection[str], signature: tuple[str, str]
+) -> Iterator[Path]:
     """Give a new folder to fill, which takes the place of `path` as a whole when all went well.
 
     Parameters
     ----------
     path : path
-        May exist as an empty folder, or as one that holds nothing but files named in `ours`.
-    ours : collection of str
+        May exist as an empty folder, or as one that the same command wrote before.
+    names : collection of str
         The names that the caller writes.
+    signature : (str, str)
+        A name, and a text that this file holds in every folder that the caller writes.
 
     Yields
     ------
@@ -68,17 +73,18 @@ def staged_folder(path: str | os.PathLike[str], ours: Collection[str]) -> Iterat
     Raises
     ------
     FileExistsError
-        Where `path` is a file, or holds one that is not ours.
+        Where `path` is a file, the working folder or one above it, or holds what is not ours.
     OSError
         Where the folder cannot be made.
     """
     target = Path(path).resolve()
-    _require_replaceable(target, ours)
-    staged = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    _require_parent(target)
+    _require_replaceable(target, names, signature)
+    staged = _beside(target, "partial")
     staged.mkdir()
     try:
         yield staged
-        _require_replaceable(target, ours)
+        _require_replaceable(target, names, signature)
         _exchange(staged, target)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -119,13 +125,28 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
             raise ValueError(f"{os.fspath(path)} is not a usable .npz file: {error}") from error
 
 
-def _require_replaceable(target: Path, ours: Collection[str]) -> None:
+def _beside(path: Path, role: str) -> Path:
+    """Return a hidden name in the same folder, this process's own."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{role}")
+
+
+def _require_parent(path: Path) -> None:
+    if not path.parent.exists():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist")
+
+
+def _require_replaceable(target: Path, names: Collection[str], signature: tuple[str, str]) -> None:
     """Raise FileExistsError if something stands at `target` that may not be replaced."""
-    if target.exists() and not target.is_dir():
+    if target in (Path.cwd(), *Path.cwd().parents):
+        raise FileExistsError(f"{target} is the working folder, or above it: name another folder")
+    if not target.exists():
+        return
+    if not target.is_dir():
         raise FileExistsError(f"{target} is a file: name a folder that is new, or one of ours")
-    foreign = (
-        sorted({entry.name for entry in target.iterdir()} - set(ours)) if target.exists() else []
-    )
+    held = {entry.name for entry in target.iterdir()}
+    name, text = signature
+    signed = name in held and text in (target / name).read_text("utf-8", errors="replace")
+    foreign = sorted(held if not signed else held - set(names))
     if foreign:
         raise FileExistsError(
             f"{target} holds {foreign[0]}, which this command did not write: name another folder"
@@ -134,14 +155,13 @@ def _require_replaceable(target: Path, ours: Collection[str]) -> None:
 
 def _exchange(staged: Path, target: Path) -> None:
     """Put a folder in the place of another; if that fails, put the other back."""
-    before = target.with_name(f".{target.name}.{os.getpid()}.before")
-    existed = target.exists()
-    if existed:
-        target.rename(before)
+    before = _beside(target, "before")
     try:
+        if target.exists():
+            target.rename(before)
         staged.rename(target)
     except BaseException:
-        if existed:
+        if before.exists():
             before.rename(target)
         raise
     shutil.rmtree(before, ignore_errors=True)

@@ -197,13 +197,18 @@ def _summary(found: OutputFinding, top: int) -> dict[str, Any]:
     """Return one row; signs are counted where rounding in `eigh` cannot have made them."""
     eigenvalues = found.spectrum.eigenvalues
     unit = np.finfo(eigenvalues.dtype).eps / 2
-    noise = EIGH_RATIO * len(eigenvalues) * 2 * unit * np.linalg.norm(eigenvalues)
+    noise = EIGH_RATIO * len(eigenvalues) * 2 * unit * _norm(eigenvalues)
     return {
         "output": found.output,
         "eigenvalues": [float(value) for value in eigenvalues[:top]],
         "positive": int((eigenvalues > noise).sum()),
         "negative": int((eigenvalues < -noise).sum()),
         "effective_rank": found.effective_rank,
-        "linear_norm": float(np.linalg.norm(found.form.linear)),
+        "linear_norm": _norm(found.form.linear),
         "constant": float(found.form.constant),
     }
+
+
+def _norm(vector: Array) -> float:
+    """Return the Euclidean norm in float64, where the squares of no float32 overflow."""
+    return float(np.linalg.norm(vector.astype(np.float64)))

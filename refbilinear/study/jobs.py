@@ -10,14 +10,14 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import refbilinear
-from refbilinear.spec.arrays import Array
+from refbilinear.spec.arrays import Array, require_finite
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.loss import accuracy
 from refbilinear.spec.mlp import BilinearMLP, fold, mlp_forward, parameters
@@ -41,7 +41,9 @@ from refbilinear.study.findings import (
 SCHEMA = "refbilinear-study-1"
 KERNEL = "spec"  # what computes; the compiled kernel will be the other choice
 EXTRAS = ("matplotlib", "tqdm", "pooch", "safetensors")
-FILES = {"report.html", "metrics.json", "model.npz", "spectrum.npz", *report.CAPTIONS}
+REPORT_FILES = {"report.html", "metrics.json", "spectrum.npz", *report.CAPTIONS}
+STUDY_FILES = {"model.npz", *REPORT_FILES}
+SIGNATURE = ("metrics.json", f'"schema": "{SCHEMA}"')
 MOST_OUTPUTS = 32
 
 
@@ -79,7 +81,7 @@ def study_digits(settings: Settings, out: Path, talk: Talk) -> int:
     """Train on the shipped digits, read the model, write the folder `out`; return the exit code."""
     started = time.perf_counter()
     data = digits(settings.dtype)
-    with staged_folder(out, FILES) as folder:
+    with staged_folder(out, STUDY_FILES, SIGNATURE) as folder:
         trained = train_with_progress(data, settings, out, talk)
         with _kept_if_interrupted(trained, settings.epochs, out):
             write_file(folder / "model.npz", model_bytes(trained.model))
@@ -99,8 +101,10 @@ def train_file(data_path: Path, settings: Settings, out: Path, talk: Talk) -> in
     started = time.perf_counter()
     data = read_dataset(data_path, settings.dtype)
     require_writable(out)
+    _require_model_or_nothing(out)
     trained = train_with_progress(data, settings, out, talk)
-    save(out, trained.model)
+    with _kept_if_interrupted(trained, settings.epochs, out):
+        save(out, trained.model)
     metrics = _about("train") | _training_metrics(settings, trained, data)
     metrics["seconds"] = {"total": time.perf_counter() - started}
     _tell(metrics, f"Written to {out}: read it with `refbilinear analyze {out}`", talk)
@@ -122,12 +126,14 @@ def analyze_file(
     With data also check the tensor on them and truncate; with `out` write a report.
     """
     model = load(path)
+    for name, array in parameters(model).items():
+        require_finite(f"{path}: {name}", array)
     if isinstance(model, BilinearLayer):
         model = BilinearMLP(None, (model,), None)
     layer = fold(model)
     data = None if data_path is None else _fitting_data(data_path, layer)
     shape = _image_shape(image, layer.d_in)
-    with nullcontext() if out is None else staged_folder(out, FILES) as folder:
+    with _report_folder(out) as folder:
         findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
         metrics = _about("analyze") | {"settings": {"model": path.name}}
         metrics |= _outputs_metrics(findings, top)
@@ -140,6 +146,20 @@ def analyze_file(
     return _verdict(metrics)
 
 
+def _report_folder(out: Path | None) -> AbstractContextManager[Path | None]:
+    return nullcontext() if out is None else staged_folder(out, REPORT_FILES, SIGNATURE)
+
+
+def _require_model_or_nothing(out: Path) -> None:
+    """Raise FileExistsError where a model would take the place of anything but a model."""
+    if out.exists():
+        try:
+            load(out)
+        except (TypeError, ValueError) as error:
+            words = f"{out} exists and is no model: name another file"
+            raise FileExistsError(words) from error
+
+
 def information() -> dict[str, Any]:
     """Return versions, the BLAS of NumPy, the kernel and the threads that can be used."""
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
@@ -149,7 +169,7 @@ def information() -> dict[str, Any]:
         "numpy": np.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "kernel": KERNEL,
-        "processors": usable_processors(),
+        "threads": usable_processors(),
         "extras": {name: installed(name) for name in EXTRAS},
     }
 
@@ -208,7 +228,7 @@ def _keep(trained: Trained, epochs: int, out: Path) -> str:
     done = len(trained.history)
     if done == 0:
         return f"before the first of {epochs} epochs was done: nothing was kept, {out} is as it was"
-    path = out.with_name(f"{out.stem}.interrupted.npz")
+    path = out.with_name(f"{out.name.removesuffix('.npz')}.interrupted.npz")
     save(path, trained.model)
     return f"after epoch {done} of {epochs}: its model is kept in {path}, {out} is as it was"
 
@@ -273,9 +293,11 @@ def _fitting_data(path: Path, layer: BilinearLayer) -> Dataset:
 
 
 def _chosen_outputs(outputs: Sequence[int] | None, d_out: int) -> Sequence[int]:
+    if d_out == 0:
+        raise ValueError("the model has no output to read: w_out or w_head has no rows")
     if outputs is None and d_out > MOST_OUTPUTS:
         raise ValueError(f"the model has {d_out} outputs: choose some with --output")
-    return range(d_out) if outputs is None else outputs
+    return range(d_out) if outputs is None else sorted(set(outputs))
 
 
 def _image_shape(image: tuple[int, int] | None, d_in: int) -> tuple[int, int] | None:

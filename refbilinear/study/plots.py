@@ -4,7 +4,7 @@ Signed quantities stand on a diverging scale that is symmetric about zero: orang
 purple negative, white nothing. Both hold for colour-blind readers and in grey print.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +80,17 @@ def spectra(findings: Sequence[OutputFinding]) -> bytes:
     return _png(figure)
 
 
-def truncation_curve(truncation: Sequence[tuple[int, float]]) -> bytes:
+def truncation_curve(truncation: Sequence[Mapping[str, Any]]) -> bytes:
     """Draw the test accuracy against the number of eigenvectors kept for each class."""
+    return _png(truncation_figure(truncation))
+
+
+def truncation_figure(truncation: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Return the figure of `truncation_curve`, from entries with `k` and `accuracy`."""
     figure = _figure(5.2, 3.2)
     axes = figure.subplots()
-    ranks, shares = [k for k, _ in truncation], [share for _, share in truncation]
+    ranks = [entry["k"] for entry in truncation]
+    shares = [entry["accuracy"] for entry in truncation]
     axes.set_xscale("log")
     axes.plot(ranks, shares, marker="o", color=POSITIVE)
     axes.axhline(shares[-1], color=NEUTRAL, linewidth=0.8, linestyle=":")
@@ -92,7 +98,7 @@ def truncation_curve(truncation: Sequence[tuple[int, float]]) -> bytes:
     axes.minorticks_off()
     axes.set(xlabel="eigenvectors kept for each class", ylabel="test accuracy")
     axes.grid(alpha=0.3)
-    return _png(figure)
+    return figure
 
 
 def explanation(parts: Explanation, shape: tuple[int, int] | None) -> bytes:

@@ -132,6 +132,7 @@ def check_sentence(check: Mapping[str, Any]) -> str:
         f"The tensor {verb} the forward pass on all {check['examples']} examples: worst error "
         f"{check['worst_error']:.1e}, where rounding allows {check['allowed_there']:.1e} "
         f"(ratio {check['worst_ratio']:.2g})."
+        + ("" if check["passed"] else " The bound assumes that nothing under- or overflows.")
     )
 
 

@@ -218,3 +218,28 @@ def test_normals_come_in_every_number(size):
     assert z.dtype == np.float32
     laws.same(z, standard_normals(np.random.default_rng(2), size))
     assert len(np.unique(z)) > 0.99 * size - 1
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_numpy_scalars_as_settings_do_not_widen_the_model(dtype):
+    model, x, labels = problem(dtype)
+    plain = {"learning_rate": 0.01, "weight_decay": 0.125, "noise": 0.25}
+    scalars = {name: np.float64(value) for name, value in plain.items()}
+    *_, one = train(model, x, labels, rng=0, epochs=2, **plain)
+    *_, other = train(model, x, labels, rng=0, epochs=2, **scalars)
+    assert other.model.dtype == dtype
+    same_bytes(one.model, other.model)
+
+
+def test_a_model_that_the_last_step_threw_away_is_refused_by_its_epoch():
+    model, x, labels = problem(np.float32)
+    settings = {"epochs": 1, "batch_size": 29, "rng": 0}
+    with pytest.raises(FloatingPointError, match="validation loss is not finite after epoch 1"):
+        list(train(model, x, labels, learning_rate=1e20, validation=(x, labels), **settings))
+    with pytest.raises(FloatingPointError, match="weights are not finite after epoch 1"):
+        list(train(model, x, labels, learning_rate=1e300, **settings))
+
+
+def test_a_billion_epochs_start_at_once():
+    model, x, labels = problem()
+    assert next(train(model, x, labels, rng=0, epochs=10**9)).number == 1

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from refbilinear import BilinearLayer, accuracy, init_mlp, mlp_forward
-from refbilinear.study import digits, extras, jobs, load, report, save
+from refbilinear.study import digits, extras, jobs, load, plots, report, save
 from refbilinear.study.cli import main
 
 PICTURES = {"training.png", "eigenvectors.png", "spectra.png", "truncation.png", "explanation.png"}
 NUMBERS = {"report.html", "metrics.json", "model.npz", "spectrum.npz"}
+TRUNCATION = [{"k": 1, "accuracy": 0.5}, {"k": 5, "accuracy": 0.75}, {"k": 64, "accuracy": 1.0}]
 FEW = ["--epochs", "2", "--d-model", "6", "--d-hidden", "5"]
 
 
@@ -88,6 +89,13 @@ def test_the_report_stands_alone(studied):
     assert '<html lang="en">' in html
     for png in PICTURES:
         assert (studied / png).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_truncation_curve_shows_its_numbers():
+    pytest.importorskip("matplotlib")
+    figure = plots.truncation_figure(TRUNCATION)
+    points = figure.axes[0].lines[0].get_xydata()
+    assert points.tolist() == [[1, 0.5], [5, 0.75], [64, 1.0]]
 
 
 def test_the_same_seed_gives_the_same_bytes(studied, tmp_path):
@@ -177,12 +185,13 @@ def test_an_interrupted_study_keeps_its_last_epoch_and_says_so(tmp_path, monkeyp
 
 
 def test_an_interrupted_training_leaves_the_earlier_model(tmp_path, monkeypatch, capsys):
-    (tmp_path / "m.npz").write_bytes(b"before")
+    model_file(tmp_path).rename(tmp_path / "m.npz")
+    before = (tmp_path / "m.npz").read_bytes()
     interrupt_after(monkeypatch, 0)
     assert run("train", data_file(tmp_path), "--out", tmp_path / "m.npz", *FEW) == 130
     assert "nothing was kept" in capsys.readouterr().err
     assert names(tmp_path) == {"data.npz", "m.npz"}
-    assert (tmp_path / "m.npz").read_bytes() == b"before"
+    assert (tmp_path / "m.npz").read_bytes() == before
 
 
 def test_ctrl_c_while_the_report_is_made_keeps_the_model(tmp_path, monkeypatch, capsys):
@@ -196,7 +205,7 @@ def test_ctrl_c_while_weights_are_read_writes_nothing(tmp_path, monkeypatch, cap
     model = model_file(tmp_path)
     monkeypatch.setattr(jobs, "_examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run("analyze", model, "--out", tmp_path / "out") == 130
-    assert "interrupted: nothing was written" in capsys.readouterr().err
+    assert "interrupted: nothing more was written" in capsys.readouterr().err
     assert names(tmp_path) == {"model.npz"}
 
 
@@ -238,10 +247,21 @@ def test_training_without_a_class_of_five_has_no_test(tmp_path, capsys):
 def test_chosen_outputs_of_a_layer_that_is_no_image(tmp_path, capsys):
     layer = BilinearLayer(*np.random.default_rng(0).standard_normal((2, 40, 6)))
     save(tmp_path / "layer.npz", layer)
-    words = ["--output", "39", "--output", "3", "--top", "2", "--out", tmp_path / "out"]
+    words = [
+        "--output",
+        "39",
+        "--output",
+        "3",
+        "--output",
+        "3",
+        "--top",
+        "2",
+        "--out",
+        tmp_path / "out",
+    ]
     assert run("analyze", tmp_path / "layer.npz", "--json", *words) == 0
     rows = json.loads(capsys.readouterr().out)["outputs"]
-    assert [row["output"] for row in rows] == [39, 3]
+    assert [row["output"] for row in rows] == [3, 39]
     assert [len(row["eigenvalues"]) for row in rows] == [2, 2]
     assert "eigenvectors.png" not in names(tmp_path / "out")
 
@@ -278,7 +298,7 @@ def test_greeting_and_information(capsys):
     assert run("info", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["kernel"] == "spec"
-    assert facts["processors"] >= 1
+    assert facts["threads"] >= 1
 
 
 def test_processors_where_there_is_no_affinity(monkeypatch):
@@ -346,9 +366,80 @@ def test_a_table_without_rows_is_its_header():
     assert report.text_table(["a", "bc"], []) == "a  bc"
 
 
+def test_a_model_in_the_folder_of_its_report_is_not_lost(tmp_path, capsys):
+    out = tmp_path / "out"
+    run("study", "digits", "--out", out, "--quiet", *FEW)
+    before = (out / "model.npz").read_bytes()
+    assert run("analyze", out / "model.npz", "--out", out) == 2
+    assert "holds model.npz, which this command did not write" in capsys.readouterr().err
+    assert (out / "model.npz").read_bytes() == before
+
+
+def test_names_alone_do_not_make_a_folder_ours(tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    model_file(out)
+    for content in (None, "{}"):
+        if content:
+            (out / "metrics.json").write_text(content)
+        assert run("study", "digits", "--out", out, *FEW) == 2
+        assert "which this command did not write" in capsys.readouterr().err
+    assert names(out) == {"model.npz", "metrics.json"}
+
+
+def test_an_earlier_model_is_replaced_and_nothing_else(tmp_path, capsys):
+    data, out = data_file(tmp_path), tmp_path / "m.npz"
+    for _ in range(2):
+        assert run("train", data, "--out", out, "--quiet", *FEW) == 0
+    before = data.read_bytes()
+    assert run("train", data, "--out", data, *FEW) == 2
+    assert "data.npz exists and is no model: name another file" in capsys.readouterr().err
+    assert data.read_bytes() == before
+
+
+def test_large_float32_weights_keep_their_signs_and_norms(tmp_path, capsys):
+    rows = np.full((1, 3), 1e10, np.float32)
+    skip = np.full((1, 3), 1e30, np.float32)
+    np.savez(tmp_path / "m.npz", w_left=rows, w_right=rows, w_skip=skip)
+    assert run("analyze", tmp_path / "m.npz", "--json") == 0
+    row = json.loads(capsys.readouterr().out)["outputs"][0]
+    assert (row["positive"], row["negative"]) == (1, 0)
+    assert 1e30 < row["linear_norm"] < 2e30
+
+
+def test_a_console_without_greek_and_one_that_is_closed(tmp_path):
+    command = [sys.executable, "-m", "refbilinear", "analyze", model_file(tmp_path)]
+    latin = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, env=latin, capture_output=True, check=True)
+    assert b"\\u03bb1" in done.stdout
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
+def test_without_a_standard_output_nothing_breaks(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert run("info") == 0
+
+
+def no_output_file(folder):
+    return model_file(folder, w_out=np.ones((0, 2)))
+
+
+def ids_file(folder):
+    return data_file(folder, y=np.arange(60) + 1_700_000_000)
+
+
 def deep_file(folder):
     save(folder / "deep.npz", init_mlp(0, 6, 4, 3, 2, depth=2))
     return folder / "deep.npz"
+
+
+def foreign_folder(folder):
+    (folder / "writing").mkdir()
+    (folder / "writing/thesis.txt").write_text("mine")
+    return folder / "writing"
 
 
 def infinite_file(folder):
@@ -373,16 +464,25 @@ BAD = {
     "noise nan": (["study", "digits", "--noise", "nan"], "--noise: must be a finite number"),
     "decay word": (["study", "digits", "--weight-decay", "much"], "finite number of at least 0; got much"),
     "dtype": (["study", "digits", "--dtype", "float16"], "invalid choice: 'float16'"),
-    "out in nowhere": (["study", "digits", "--out", "nowhere/out"], "No such file or directory"),
+    "out in nowhere": (["study", "digits", "--out", "nowhere/out"], "nowhere does not exist"),
+    "out is here": (["study", "digits", "--out", "."], "is the working folder, or above it"),
+    "out is nothing": (["study", "digits", "--out", ""], "is the working folder, or above it"),
+    "out is the root": (["study", "digits", "--out", "/"], "is the working folder, or above it"),
+    "image of one number": (["analyze", model_file, "--image", "8"], "must be HxW, as in 28x28; got 8"),
+    "model without outputs": (["analyze", no_output_file], "the model has no output to read"),
+    "labels that are ids": (["train", ids_file, "--out", "m.npz"], "fewer than the 60 examples; got 1700000059"),
+    "train over anything": (["train", data_file, "--out", "notes.txt"], "exists and is no model"),
+    "a step too far": (["train", data_file, "--out", "m.npz", "--learning-rate", "1e30", "--epochs", "1", "--batch-size", "60"],
+                       "not finite after epoch 1"),
     "out in a file": (["study", "digits", "--out", data_file, "--quiet"], "is a file"),
-    "out under a device": (["study", "digits", "--out", "/dev/null/out"], "Not a directory"),
-    "out with foreign files": (["study", "digits", "--out", "."], "did not write"),
+    "out under a device": (["study", "digits", "--out", "/dev/null/out"], "/dev/null"),
+    "out with foreign files": (["study", "digits", "--out", foreign_folder], "holds thesis.txt, which this command did not write"),
     "model is missing": (["analyze", "nothing.npz"], "No such file or directory: 'nothing.npz'"),
     "model is a folder": (["analyze", "."], "Is a directory"),
     "model is text": (["analyze", __file__], "is not a usable .npz file"),
     "model is data": (["analyze", data_file], "it must hold w_left, or layers.0.w_left; it holds x, y"),
     "model is deep": (["analyze", deep_file], "model must have one layer to be one bilinear layer; got 2"),
-    "model is infinite": (["analyze", infinite_file], "w_left must be finite; got inf at (0, 0)"),
+    "model is infinite": (["analyze", infinite_file], "model.npz: w_left must be finite; got inf at (0, 0)"),
     "model is wide": (["analyze", wide_file], "the model has 40 outputs: choose some with --output"),
     "output": (["analyze", model_file, "--output", "2"], "output must lie in 0..1; got 2"),
     "output -1": (["analyze", model_file, "--output", "-1"], "at least 0; got -1"),
@@ -396,7 +496,7 @@ BAD = {
         ["analyze", model_file, "--data", lambda folder: data_file(folder, x=np.ones((60, 5)))],
         "labels below 2 and test examples; got x (4"),
     "train out is a folder": (["train", data_file, "--out", "."], "is a folder: name a file"),
-    "train out in nowhere": (["train", data_file, "--out", "nowhere/m.npz"], "No such file or directory"),
+    "train out in nowhere": (["train", data_file, "--out", "nowhere/m.npz"], "nowhere does not exist"),
     "training diverges": (["train", diverging, "--out", "m.npz"], "in epoch 1: train on finite inputs"),
 }  # fmt: skip
 
@@ -407,11 +507,12 @@ def test_bad_usage_and_input_are_exit_code_2_with_a_reason(name, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     words = [word(tmp_path) if callable(word) else word for word in words]
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     try:
         code = run(*words)
     except SystemExit as usage:
         code = usage.code
     assert code == 2
     assert reason in re.sub(r"\s+", " ", capsys.readouterr().err)
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before

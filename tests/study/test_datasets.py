@@ -44,9 +44,9 @@ def test_the_test_is_every_fifth_of_each_class_in_order():
 def test_a_data_file_is_split_or_brings_its_own_test(tmp_path):
     np.savez(tmp_path / "d.npz", x=X, y=Y)
     assert read_dataset(tmp_path / "d.npz").x_test.shape == (2, 2)
-    np.savez(tmp_path / "d.npz", x=X.astype(np.uint8), y=Y, x_test=X[:3], y_test=[0, 1, 2])
+    np.savez(tmp_path / "d.npz", x=X.astype(np.uint8), y=Y, x_test=X[:3], y_test=[0, 1, 1])
     data = read_dataset(tmp_path / "d.npz", np.float32)
-    assert (data.x.dtype, data.x_test.dtype, data.classes) == (np.float32, np.float32, 3)
+    assert (data.x.dtype, data.x_test.dtype, data.classes) == (np.float32, np.float32, 2)
     assert np.array_equal(data.x, X)
 
 
@@ -68,7 +68,9 @@ REFUSED = {
     "nan": ({"x": with_nan(), "y": Y}, ValueError, r"x must be finite; got nan at \(3, 1\)"),
     "text": ({"x": np.full((12, 2), "a"), "y": Y}, TypeError, "x must hold float32"),
     "test width": ({"x": X, "y": Y, "x_test": X[:, :1], "y_test": Y}, ValueError,
-                   r"x_test must have shape \(n, d_in\) = \(n, 2\) to match x"),
+                   r"x_test must have d_in = 2 to match x; got \(12, 1\)"),
+    "a test label": ({"x": X, "y": Y, "x_test": X, "y_test": Y + 1}, ValueError, r"y_test must lie in 0\.\.1"),
+    "ids": ({"x": X, "y": Y + 1000}, ValueError, "fewer than the 12 examples; got 1001"),
 }  # fmt: skip
 
 

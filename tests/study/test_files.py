@@ -26,6 +26,9 @@ ARRAYS = {
 }
 
 
+SIGNATURE = ("one", "ours")
+
+
 def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
 
@@ -74,11 +77,11 @@ def test_writability_is_known_before_the_work(tmp_path):
 
 
 def test_a_folder_appears_whole(tmp_path):
-    with staged_folder(tmp_path / "out", {"one"}) as folder:
-        (folder / "one").write_text("1")
+    with staged_folder(tmp_path / "out", {"one"}, SIGNATURE) as folder:
+        (folder / "one").write_text("ours")
         assert names(tmp_path) == [folder.name]
     assert names(tmp_path) == ["out"]
-    with staged_folder(tmp_path / "out", {"one", "two"}) as folder:
+    with staged_folder(tmp_path / "out", {"one", "two"}, SIGNATURE) as folder:
         (folder / "two").write_text("2")
         assert names(tmp_path / "out") == ["one"]
     assert names(tmp_path / "out") == ["two"]
@@ -87,28 +90,29 @@ def test_a_folder_appears_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_folder_whose_making_fails_does_not_appear(tmp_path, error):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "one").write_text("before")
-    with pytest.raises(error), staged_folder(tmp_path / "out", {"one"}) as folder:
+    (tmp_path / "out" / "one").write_text("ours, before")
+    with pytest.raises(error), staged_folder(tmp_path / "out", {"one"}, SIGNATURE) as folder:
         (folder / "one").write_text("after")
         raise error
     assert names(tmp_path) == ["out"]
-    assert (tmp_path / "out" / "one").read_text() == "before"
+    assert (tmp_path / "out" / "one").read_text() == "ours, before"
 
 
 def test_a_folder_with_something_foreign_is_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "one").write_text("ours")
     with (
         pytest.raises(FileExistsError, match=r"notes\.txt, which this command did not write"),
-        staged_folder(tmp_path, {"one"}),
+        staged_folder(tmp_path, {"one"}, SIGNATURE),
     ):
         raise AssertionError("nothing may be filled")
-    assert names(tmp_path) == ["notes.txt"]
+    assert names(tmp_path) == ["notes.txt", "one"]
 
 
 def test_something_foreign_that_comes_meanwhile_is_left_alone(tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(FileExistsError), staged_folder(out, {"one"}) as folder:
-        (folder / "one").write_text("1")
+    with pytest.raises(FileExistsError), staged_folder(out, {"one"}, SIGNATURE) as folder:
+        (folder / "one").write_text("ours")
         out.mkdir()
         (out / "notes.txt").write_text("mine")
     assert names(out) == ["notes.txt"]
@@ -118,14 +122,14 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("mine")
     with (
         pytest.raises(FileExistsError, match="is a file"),
-        staged_folder(tmp_path / "file", {"one"}),
+        staged_folder(tmp_path / "file", {"one"}, SIGNATURE),
     ):
         raise AssertionError("nothing may be filled")
 
 
 def test_an_exchange_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "one").write_text("before")
+    (tmp_path / "out" / "one").write_text("ours, before")
     rename = type(tmp_path).rename
 
     def failing(self, target):
@@ -135,10 +139,13 @@ def test_an_exchange_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
 
     monkeypatch.setattr(type(tmp_path), "rename", failing)
     for name in ("out", "new"):
-        with pytest.raises(OSError, match="cannot rename"), staged_folder(tmp_path / name, {"one"}):
+        with (
+            pytest.raises(OSError, match="cannot rename"),
+            staged_folder(tmp_path / name, {"one"}, SIGNATURE),
+        ):
             pass
     assert names(tmp_path) == ["out"]
-    assert (tmp_path / "out" / "one").read_text() == "before"
+    assert (tmp_path / "out" / "one").read_text() == "ours, before"
 
 
 def test_npz_comes_back_and_is_the_same_bytes_twice(tmp_path):
