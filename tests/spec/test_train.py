@@ -20,7 +20,7 @@ from refbilinear import (
     train,
     with_parameters,
 )
-from refbilinear.spec.train import NORMALS_BLOCK, standard_normals
+from refbilinear.spec.train import NORMALS_BLOCK, normals
 from strategies import FLOATS
 
 SETTINGS = {"epochs": 3, "batch_size": 8, "learning_rate": 0.02}
@@ -47,8 +47,7 @@ def train_by_hand(model, x, labels, seed, *, decay, exempt, noise):
         for batch in (order[0:8], order[8:16], order[16:24]):
             z = x[batch]
             if noise:
-                normals = standard_normals(rng, z.size).reshape(z.shape).astype(z.dtype)
-                z = normals * noise + z
+                z = normals(rng, z.size, noise).reshape(z.shape).astype(z.dtype) + z
             y, t = mlp_forward(model, z), t + 1
             loss = cross_entropy(y, labels[batch])
             met.append((float(loss.value), accuracy(y, labels[batch])))
@@ -189,7 +188,7 @@ SAMPLE = 2 * NORMALS_BLOCK + 20_001
 
 def test_normals_have_the_moments_of_a_normal():
     """The mean of n draws has variance 1/n, their variance 2/n, the fourth moment 96/n; six each."""
-    z = standard_normals(np.random.default_rng(0), SAMPLE).astype(np.float64)
+    z = normals(np.random.default_rng(0), SAMPLE).astype(np.float64)
     assert z.shape == (SAMPLE,)
     assert abs(z).max() < 5.8
     assert abs(z.mean()) < 6 / math.sqrt(SAMPLE)
@@ -204,7 +203,7 @@ def test_normals_have_the_moments_of_a_normal():
 
 def test_normals_have_the_distribution_of_a_normal():
     """Dvoretzky, Kiefer, Wolfowitz, Massart: P(sup > e) ≤ 2 exp(−2 n e²), here 1e-9."""
-    z = np.sort(standard_normals(np.random.default_rng(1), SAMPLE))
+    z = np.sort(normals(np.random.default_rng(1), SAMPLE))
     below = np.array([(1 + math.erf(one / math.sqrt(2))) / 2 for one in z.tolist()])
     steps = np.arange(SAMPLE + 1) / SAMPLE
     distance = max((steps[1:] - below).max(), (below - steps[:-1]).max())
@@ -213,10 +212,10 @@ def test_normals_have_the_distribution_of_a_normal():
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7, NORMALS_BLOCK, NORMALS_BLOCK + 1])
 def test_normals_come_in_every_number(size):
-    z = standard_normals(np.random.default_rng(2), size)
+    z = normals(np.random.default_rng(2), size)
     assert z.shape == (size,)
     assert z.dtype == np.float32
-    laws.same(z, standard_normals(np.random.default_rng(2), size))
+    laws.same(z, normals(np.random.default_rng(2), size))
     assert len(np.unique(z)) > 0.99 * size - 1
 
 
