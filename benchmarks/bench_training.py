@@ -28,7 +28,7 @@ import refbilinear as rb
 from refbilinear.oracle.bounds import mlp_backward_bound, mlp_forward_bound
 
 D_IN, D_MODEL, D_HIDDEN, D_OUT, BATCH = 784, 256, 256, 10, 2048
-STEPS, EPOCHS = 8, 12
+STEPS, EPOCHS, WARM_UP = 8, 30, 10
 NAMES = {
     "embed": "w_embed",
     "left": "layers.0.w_left",
@@ -115,12 +115,12 @@ TRAINERS = {"ours": train_ours, "torch": train_torch}
 
 
 def timed(epochs: Iterator[object]) -> list[float]:
-    """Return the seconds that each item of an iterator takes, but for the first two."""
+    """Return the seconds that each item of an iterator takes, once it runs steadily."""
     seconds, start = [], time.perf_counter()
     for _ in epochs:
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()
-    return seconds[2:]
+    return seconds[WARM_UP:]
 
 
 def problem() -> tuple[rb.BilinearMLP, tuple[np.ndarray, np.ndarray]]:

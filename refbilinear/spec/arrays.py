@@ -174,8 +174,9 @@ def _check_shape(name: str, array: Array, sizes: Sizes, batched: bool, match: st
     """Raise ValueError("name must have shape (letters) = (sizes) match; got …") if it does not."""
     given = array.shape[max(0, array.ndim - len(sizes)) :] if batched else array.shape
     wanted = tuple(sizes.values())
-    fits = len(given) == len(wanted) and all(
-        want in (None, got) for got, want in zip(given, wanted, strict=True)
+    fits = given == wanted or (
+        len(given) == len(wanted)
+        and all(want in (None, got) for got, want in zip(given, wanted, strict=True))
     )
     if not fits:
         numbers = {letter: letter if size is None else size for letter, size in sizes.items()}

@@ -81,8 +81,12 @@ def adamw(
     correction2 = 1 - beta2**t
     m = beta1 * m + (1 - beta1) * g
     v = beta2 * v + (1 - beta2) * (g * g)
-    step = m / (np.sqrt(v) / math.sqrt(correction2) + epsilon)
-    theta = (1 - learning_rate * weight_decay) * theta - (learning_rate / correction1) * step
+    root = np.sqrt(v)
+    root /= math.sqrt(correction2)
+    root += epsilon
+    step = np.divide(m, root, out=root)
+    step *= learning_rate / correction1
+    theta = (1 - learning_rate * weight_decay) * theta - step
     return AdamWState(theta, m, v)
 
 
