@@ -15,6 +15,7 @@ from refbilinear.analysis.spectrum import (
     eigendecompose,
     reconstruct,
 )
+from refbilinear.oracle.bounds import gamma
 from strategies import FLOATS, LAYOUTS, plain
 
 OF = laws.package()
@@ -160,7 +161,10 @@ def test_every_layout_gives_the_same(layout, dtype):
     laws.same(pairs.eigenvalues, twin.eigenvalues)
     laws.same(pairs.eigenvectors, twin.eigenvectors)
     laid = Spectrum(*(LAYOUTS[layout](part) for part in twin)) if layout != "broadcast" else twin
-    laws.same(reconstruct(laid), reconstruct(twin))
+    # BLAS sums in an order that depends on the layout: k + 2 roundings on either side.
+    sizes = reconstruct(Spectrum(*(np.abs(part).astype(np.float64) for part in twin)))
+    error = np.abs(reconstruct(laid).astype(np.float64) - reconstruct(twin))
+    assert (error <= 2 * gamma(6, dtype) * sizes).all()
     assert matrix.tobytes() == before
 
 
