@@ -9,7 +9,7 @@ norm or an inner product is computed, never in storage.
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from refbilinear.spec.arrays import Array, as_array, enter, first_index, require_count
 
@@ -146,6 +146,24 @@ def unpack(packed: ArrayLike) -> Array:
     for i in range(d):
         matrices[..., i, : i + 1] = matrices[..., : i + 1, i] = array[..., row(i)]
     return matrices
+
+
+def empty_packed(d_out: int, d: int, dtype: DTypeLike) -> Array:
+    """Return an uninitialised `(d_out, n_pairs(d))` array, or raise MemoryError with its size.
+
+    Examples
+    --------
+    >>> empty_packed(1, 2**40, np.float64)
+    Traceback (most recent call last):
+    MemoryError: the packed tensor of d_out = 1, d = 1099511627776 takes 4.8e+24 bytes
+    """
+    size = d_out * n_pairs(d) * np.dtype(dtype).itemsize
+    try:
+        return np.empty((d_out, n_pairs(d)), dtype)
+    except (MemoryError, ValueError) as error:
+        raise MemoryError(
+            f"the packed tensor of d_out = {d_out}, d = {d} takes {size:.1e} bytes"
+        ) from error
 
 
 def symmetric_part(matrices: ArrayLike) -> Array:

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from refbilinear.spec.arrays import Array, as_array, check_batch, constant, enter, rows
 from refbilinear.spec.layer import BilinearLayer
-from refbilinear.spec.packed import dimension, n_pairs, row, unpack
+from refbilinear.spec.packed import dimension, empty_packed, row, unpack
 
 
 class QuadraticForm(NamedTuple):
@@ -71,7 +71,7 @@ def interaction_tensor(layer: BilinearLayer) -> Array:
     if layer.has_constant:
         left, right = _with_bias(left, layer.b_left), _with_bias(right, layer.b_right)
     d = left.shape[1]
-    tensor = np.empty((layer.d_out, n_pairs(d)), layer.dtype)
+    tensor = empty_packed(layer.d_out, d, layer.dtype)
     for i in range(d):
         j = slice(i + 1)
         pairs = (left[:, [i]] * right[:, j] + left[:, j] * right[:, [i]]) / 2
@@ -104,7 +104,7 @@ def interaction_matrix(tensor: ArrayLike, u: ArrayLike) -> Array:
     array([[ 2.,  0.],
            [ 0., -3.]])
     """
-    tensor, _ = _enter_tensor(tensor)
+    tensor, _ = enter_tensor(tensor)
     return unpack(_enter_outputs("u", u, tensor) @ tensor)
 
 
@@ -218,8 +218,8 @@ def quadratic_form(tensor: ArrayLike, x: ArrayLike) -> Array:
     >>> quadratic_form(interaction_tensor(layer), homogeneous([3, 4]))
     array([24.])
     """
-    tensor, d = _enter_tensor(tensor)
-    x = _enter_x("x", x, tensor, d)
+    tensor, d = enter_tensor(tensor)
+    x = enter_x("x", x, tensor, d)
     y = constant(0, (*x.shape[:-1], len(tensor)), tensor.dtype)
     for i in range(d):
         b, xi = tensor[:, row(i)], x[..., [i]]
@@ -246,9 +246,9 @@ def bilinear_form(tensor: ArrayLike, x: ArrayLike, z: ArrayLike) -> Array:
     array([[0.5],
            [0. ]])
     """
-    tensor, d = _enter_tensor(tensor)
-    x, z = _enter_x("x", x, tensor, d), _enter_x("z", z, tensor, d)
-    batch = _broadcast(x.shape[:-1], z.shape[:-1])
+    tensor, d = enter_tensor(tensor)
+    x, z = enter_x("x", x, tensor, d), enter_x("z", z, tensor, d)
+    batch = broadcast(x.shape[:-1], z.shape[:-1])
     y = constant(0, (*batch, len(tensor)), tensor.dtype)
     for i in range(d):
         b, xi, zi = tensor[:, row(i)], x[..., [i]], z[..., [i]]
@@ -279,11 +279,8 @@ def tensor_gradient(x: ArrayLike, dy: ArrayLike) -> Array:
     >>> tensor_gradient([[1, 2]], [[1]])
     array([[1., 2., 4.]])
     """
-    x = enter("x", x, {"d": None}, batched=True)
-    dy = enter("dy", dy, {"d_out": None}, dtype=x.dtype, batched=True, match="to match x")
-    check_batch("dy", dy, x)
-    x, dy = rows(x), rows(dy)
-    gradient = np.empty((dy.shape[1], n_pairs(x.shape[1])), x.dtype)
+    x, dy = enter_gradient(x, dy)
+    gradient = empty_packed(dy.shape[1], x.shape[1], x.dtype)
     for i in range(x.shape[1]):
         gradient[:, row(i)] = dy.T @ (x[:, [i]] * x[:, : i + 1])
     return gradient
@@ -333,7 +330,7 @@ def _constant(layer: BilinearLayer, u: Array, half: Array) -> np.generic:
     return c if layer.b_out is None else c + u @ layer.b_out
 
 
-def _broadcast(x: tuple[int, ...], z: tuple[int, ...]) -> tuple[int, ...]:
+def broadcast(x: tuple[int, ...], z: tuple[int, ...]) -> tuple[int, ...]:
     """Return the common batch axes of x and z."""
     try:
         return np.broadcast_shapes(x, z)
@@ -343,7 +340,7 @@ def _broadcast(x: tuple[int, ...], z: tuple[int, ...]) -> tuple[int, ...]:
         ) from error
 
 
-def _enter_tensor(tensor: ArrayLike) -> tuple[Array, int]:
+def enter_tensor(tensor: ArrayLike) -> tuple[Array, int]:
     """Return a packed tensor and its dimension d."""
     array = enter("tensor", tensor, {"d_out": None, "n_pairs": None})
     return array, dimension(array.shape[1])
@@ -354,7 +351,16 @@ def _enter_outputs(name: str, value: ArrayLike, tensor: Array) -> Array:
     return enter(name, value, sizes, dtype=tensor.dtype, batched=True, match="to match the tensor")
 
 
-def _enter_x(name: str, value: ArrayLike, tensor: Array, d: int) -> Array:
+def enter_gradient(x: ArrayLike, dy: ArrayLike) -> tuple[Array, Array]:
+    """Return x as (n, d) and dy as (n, d_out)."""
+    x = enter("x", x, {"d": None}, batched=True)
+    dy = enter("dy", dy, {"d_out": None}, dtype=x.dtype, batched=True, match="to match x")
+    check_batch("dy", dy, x)
+    return rows(x), rows(dy)
+
+
+def enter_x(name: str, value: ArrayLike, tensor: Array, d: int) -> Array:
+    """Return x of the tensor's own dimension; one short, and the message says what to append."""
     array = as_array(name, value)
     match = "to match the tensor"
     if array.shape[-1:] == (d - 1,):

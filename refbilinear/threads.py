@@ -1,0 +1,103 @@
+"""Disjoint blocks of one result, computed by several threads.
+
+The threads are made for one call and end with it, so that a fork never inherits any; the caller
+waits, so that Ctrl-C is heard at once and stops them.
+"""
+
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import Any
+
+import numpy as np
+
+from refbilinear.spec.arrays import Array
+
+Block = Callable[[int, int, Array, Any], None]
+
+MEMORY = 2**24
+"""Bytes of scratch memory that all threads of a call may take together."""
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use.
+
+    Examples
+    --------
+    >>> usable_cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def work(block: Block, total: int, unit: int, grain: int, scratch: int, threads: int) -> None:
+    """Call `block(first, last, memory, stop)` until [0, total) is covered.
+
+    Parameters
+    ----------
+    block : callable
+        Computes [first, last) in its own `scratch` bytes of memory, without the GIL, and returns
+        early when the int that `stop` holds becomes 1.
+    total : int
+    unit : int
+        The most that one block may cover.
+    grain : int
+        Blocks begin at multiples of it.
+    scratch : int
+    threads : int
+        At most so many; 0 for the caller's own. Fewer where the memory of all would exceed MEMORY.
+    """
+    threads = min(threads, -(-total // grain), max(1, MEMORY // scratch))
+    count = -(-total // unit)
+    count = -(-count // max(1, threads)) * max(1, threads)  # every thread the same share
+    grains = -(-total // grain)
+    memories = [np.empty(scratch, np.uint8) for _ in range(max(1, threads))]
+    stop, failures, remaining = array("i", [0]), list[BaseException](), iter(range(count))
+
+    def worker(memory: Array) -> None:
+        try:
+            for k in _until(stop, remaining):
+                first, last = k * grains // count * grain, (k + 1) * grains // count * grain
+                if first < last:
+                    block(first, min(last, total), memory, stop)
+        except BaseException as error:  # noqa: BLE001 — raised again by the caller, whatever it is
+            stop[0] = 1
+            failures.append(error)
+
+    if threads:
+        _join([Thread(target=worker, args=(memory,)) for memory in memories], stop)
+    worker(memories[0])  # all of it where no thread could be started, else nothing is left
+    if failures:
+        raise failures[0]
+
+
+def _join(threads: list[Thread], stop: "array[int]") -> None:
+    """Start threads and wait for their end; on an interrupt stop them first."""
+    started = []
+    try:
+        for thread in threads:
+            thread.start()
+            started.append(thread)
+    except RuntimeError:
+        pass  # the system gives no more threads: those that run share the work
+    except BaseException:
+        stop[0] = 1
+        raise
+    try:
+        for thread in started:
+            thread.join()
+    except BaseException:
+        stop[0] = 1
+        for thread in started:
+            thread.join()
+        raise
+
+
+def _until(stop: "array[int]", remaining: Iterator[int]) -> Iterator[int]:
+    for k in remaining:
+        if stop[0]:
+            return
+        yield k
