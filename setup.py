@@ -1,7 +1,7 @@
 """The compiled kernel; everything else is in pyproject.toml.
 
-With REFBILINEAR_PURE=1, and on Windows, the installation is pure NumPy: `refbilinear.fast` then says
-so when it is imported, and all else works. Without it, a kernel that cannot be built is an error.
+With REFBILINEAR_PURE=1, and on Windows, the installation is pure NumPy: `refbilinear.fast` then
+says so when it is imported, and all else works. Else a kernel that cannot be built is an error.
 """
 
 import os
@@ -12,6 +12,7 @@ from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 PURE = os.environ.get("REFBILINEAR_PURE", "") not in ("", "0") or sys.platform == "win32"
 STABLE_ABI = platform.python_implementation() == "CPython" and not sysconfig.get_config_var(
@@ -26,13 +27,11 @@ class BuildKernel(build_ext):
         """Build one extension."""
         try:
             super().build_extension(ext)
-        except Exception:
-            print(
-                "refbilinear: the kernel could not be compiled (it needs GCC or Clang and Python's "
-                "headers); set REFBILINEAR_PURE=1 to install without it",
-                file=sys.stderr,
-            )
-            raise
+        except Exception as error:
+            raise CompileError(
+                f"refbilinear's kernel could not be compiled ({error}): it needs GCC or Clang and "
+                "Python's headers; set REFBILINEAR_PURE=1 to install without it"
+            ) from error
 
 
 def kernel():

@@ -17,10 +17,19 @@
 
 /* Block sizes; they change speed, never bits. The tests compile others. */
 #ifndef RB_DEPTH
-#define RB_DEPTH 128 /* hidden units summed in one pass */
+#define RB_DEPTH 128 /* hidden units summed in one pass, at most */
+#endif
+#ifndef RB_FEW
+#define RB_FEW 32 /* outputs below which forming the pairs matters: the weights then stay in cache */
+#endif
+#ifndef RB_WEIGHTS
+#define RB_WEIGHTS 262144 /* bytes of a pass's weights, for few outputs */
+#endif
+#ifndef RB_SUMS
+#define RB_SUMS 262144 /* bytes of results that a call goes over again for every pass */
 #endif
 #ifndef RB_PANEL
-#define RB_PANEL 24 /* vectors of columns in a panel of pairs; a multiple of 12 */
+#define RB_PANEL 24 /* vectors of columns in a panel of pairs; a multiple of 24 */
 #endif
 #ifndef RB_OUTPUTS
 #define RB_OUTPUTS 512 /* outputs whose weights are packed at once */
@@ -288,13 +297,12 @@ static void NAME(pack_out)(const rb_layer *layer, size_t o, rb_rows rows, size_t
     const SCALAR *out = layer->out;
     for (size_t group = 0; group < rows.count; ++group) {
         size_t start = rb_rows_start(rows, group), mr = rb_rows_start(rows, group + 1) - start;
-        for (size_t r = 0; r < mr; ++r) {
-            const SCALAR *from = out + (ptrdiff_t)(o + start + r) * layer->out_row +
-                                 (ptrdiff_t)h * layer->out_column;
-            SCALAR *to = packed + start * depth + r;
-            for (size_t k = 0; k < depth; ++k, from += layer->out_column, to += mr)
-                *to = *from;
-        }
+        const SCALAR *from = out + (ptrdiff_t)(o + start) * layer->out_row +
+                             (ptrdiff_t)h * layer->out_column;
+        SCALAR *to = packed + start * depth;
+        for (size_t k = 0; k < depth; ++k, from += layer->out_column)
+            for (size_t r = 0; r < mr; ++r)
+                *to++ = from[(ptrdiff_t)r * layer->out_row];
     }
 }
 
@@ -340,6 +348,21 @@ static void NAME(multiply)(NAME(pass) pass, rb_rows rows, size_t nv, const SCALA
     }
 }
 
+/* hidden units in a pass */
+static size_t NAME(depth)(const rb_layer *layer)
+{
+    size_t fits = RB_WEIGHTS / (2 * sizeof(SCALAR)) / (layer->d_in + 1);
+    if (layer->d_out >= RB_FEW || fits >= RB_DEPTH)
+        return RB_DEPTH;
+    return fits > RB_DEPTH / 8 ? fits : RB_DEPTH / 8 + 1;
+}
+
+static size_t NAME(columns)(size_t d_out)
+{
+    size_t fits = RB_SUMS / sizeof(SCALAR) / (d_out + 1) / PANEL;
+    return PANEL * (fits > 8 ? fits : 8);
+}
+
 /* out = identity: B[o] is the pair of unit o, halved */
 static int NAME(store_pairs)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
                              size_t pitch, SCALAR *panel, const int *stop)
@@ -363,13 +386,13 @@ static int NAME(store_pairs)(const rb_layer *layer, size_t first, size_t last, S
 static int NAME(store_products)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
                                 size_t pitch, SCALAR *panel, SCALAR *packed, const int *stop)
 {
-    size_t nv = NAME(vectors)(layer->d_out), hidden = layer->d_hidden;
+    size_t nv = NAME(vectors)(layer->d_out), hidden = layer->d_hidden, most = NAME(depth)(layer);
     rb_rows blocks = rb_rows_of(layer->d_out, RB_OUTPUTS);
     for (size_t block = 0; block < blocks.count; ++block) {
         size_t o = rb_rows_start(blocks, block), h = 0;
         rb_rows rows = rb_rows_of(rb_rows_start(blocks, block + 1) - o, MOST_ROWS);
         do { /* once at least: no hidden unit still stores +0 */
-            size_t depth = rb_least(hidden - h, RB_DEPTH);
+            size_t depth = rb_least(hidden - h, most);
             NAME(pass) pass = {depth, h == 0, h + depth == hidden, layer->right != NULL};
             NAME(pack_out)(layer, o, rows, h, depth, packed);
             for (size_t p = first; p < last; p += PANEL) {
@@ -516,8 +539,8 @@ static enum rb_status NAME(quadratic)(const rb_form *form, size_t examples, cons
 }
 
 static const rb_functions NAME(functions) = {
-    NAME(tensor),   NAME(tensor_scratch), 8 * PANEL,  NAME(quadratic),
-    NAME(bilinear), NAME(form_scratch),   NAME(tile),
+    NAME(tensor),   NAME(tensor_scratch), NAME(columns), PANEL,
+    NAME(quadratic), NAME(bilinear), NAME(form_scratch), NAME(tile),
 };
 
 #undef PANEL

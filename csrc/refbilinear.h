@@ -38,7 +38,8 @@ typedef struct rb_functions {
     enum rb_status (*tensor)(const rb_layer *layer, size_t first, size_t last, void *tensor,
                              void *scratch, const int *stop);
     size_t (*tensor_scratch)(size_t d_out);
-    size_t columns; /* a good number of columns for one call */
+    size_t (*columns)(size_t d_out); /* a good number of columns for one call */
+    size_t panel;                    /* of which columns are computed together */
 
     /* y (examples, d_out) = the form of x (examples, d). */
     enum rb_status (*quadratic)(const rb_form *form, size_t examples, const void *x, void *y,

@@ -1,7 +1,7 @@
 """refbilinear: the reference of bilinear layers, `y = w_out((w_left x) ⊙ (w_right x))`.
 
-The names below are the specification, in the order the data flow. `refbilinear.oracle`,
-`refbilinear.analysis` and `refbilinear.study` load on first use.
+The names below are the specification, in the order the data flow. `refbilinear.fast` (the compiled
+kernel), `refbilinear.oracle`, `refbilinear.analysis` and `refbilinear.study` load on first use.
 """
 
 from importlib import import_module
@@ -98,7 +98,7 @@ __all__ = [
     "with_parameters",
 ]
 
-_ROOMS = ("analysis", "oracle", "study")
+_ROOMS = ("analysis", "fast", "oracle", "study")
 
 
 def __getattr__(name: str) -> ModuleType:

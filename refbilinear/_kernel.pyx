@@ -27,7 +27,8 @@ cdef extern from "refbilinear.h" nogil:
     ctypedef struct rb_functions:
         rb_status (*tensor)(const rb_layer *, size_t, size_t, void *, void *, const int *) noexcept nogil
         size_t (*tensor_scratch)(size_t) noexcept nogil
-        size_t columns
+        size_t (*columns)(size_t) noexcept nogil
+        size_t panel
         rb_status (*quadratic)(
             const rb_form *, size_t, const void *, void *, void *, const int *) noexcept nogil
         rb_status (*bilinear)(
@@ -62,9 +63,9 @@ cdef const rb_functions *functions(size_t variant, size_t itemsize) noexcept:
 
 
 def columns(size_t variant, size_t itemsize, size_t d_out):
-    """Return a good number of columns of the tensor for one call, and its bytes of scratch."""
+    """Return a good number of columns for one call, those computed together, bytes of scratch."""
     f = functions(variant, itemsize)
-    return f.columns, f.tensor_scratch(d_out)
+    return f.columns(d_out), f.panel, f.tensor_scratch(d_out)
 
 
 def examples(size_t variant, size_t itemsize, size_t d_out):

@@ -1,8 +1,8 @@
 """The functions of `spec.tensor` that cost the most, from the compiled kernel.
 
-Same names, same arguments and errors, and `threads`; float32 and float64 alone. What they return is
-defined to the last bit by a formula (docs/conventions.md, *Same bits everywhere*): neither processor,
-vector width, number of threads nor size of the batch can change it.
+Same names, same arguments and errors, and `threads`; float32 and float64 alone. What they return
+is defined to the last bit by a formula (docs/conventions.md, *Same bits everywhere*): neither
+processor, vector width, number of threads nor size of the batch can change it.
 
     REFBILINEAR_VARIANT     the variant to use, one of `variants()`; read at import
     REFBILINEAR_THREADS     the default of `threads`, else every usable core; read at import
@@ -28,7 +28,8 @@ try:
 except ImportError as error:
     raise ImportError(
         "refbilinear.fast needs the compiled kernel, which this installation lacks or cannot load "
-        f"({error}); reinstall with a C compiler and without REFBILINEAR_PURE, or use refbilinear.spec"
+        f"({error}); reinstall with a C compiler and without REFBILINEAR_PURE, "
+        "or use refbilinear.spec"
     ) from error
 
 UNIT = 2**19
@@ -198,14 +199,14 @@ def bilinear_form(
 def _columns(tensor: Array, arrays: tuple[Any, ...], depth: int, threads: int | None) -> None:
     """Fill a packed tensor, blocks of columns at a time."""
     place, d_out = _PLACES[_ACTIVE], len(tensor)
-    unit, scratch = _kernel.columns(place, tensor.itemsize, d_out)
+    unit, panel, scratch = _kernel.columns(place, tensor.itemsize, d_out)
 
     def block(first: int, last: int, memory: Array, stop: Any) -> None:
         _kernel.tensor(place, first, last, tensor, memory, stop, *arrays)
 
     if tensor.size:
         threads = _threads(threads, 2 * tensor.size * depth)
-        work(block, tensor.shape[1], unit, unit // 8, scratch, threads)
+        work(block, tensor.shape[1], unit, panel, scratch, threads)
 
 
 def _examples(

@@ -63,7 +63,7 @@ def work(block: Block, total: int, unit: int, grain: int, scratch: int, threads:
                 first, last = k * grains // count * grain, (k + 1) * grains // count * grain
                 if first < last:
                     block(first, min(last, total), memory, stop)
-        except BaseException as error:  # noqa: BLE001 — raised again by the caller, whatever it is
+        except BaseException as error:  # whatever it is, the caller raises it again
             stop[0] = 1
             failures.append(error)
 

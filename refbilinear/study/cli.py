@@ -96,7 +96,9 @@ def _greet(options: argparse.Namespace) -> int:
 
 
 def _flat(fact: object) -> str:
-    """Return a fact as one line: of the extras, those that are installed."""
+    """Return a fact as one line: a list's items; of the extras, those that are installed."""
+    if isinstance(fact, list):
+        return ", ".join(fact)
     if isinstance(fact, dict):
         return ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in fact.items())
     return str(fact)

@@ -5,12 +5,12 @@ Tables go to standard output, everything said on the way to standard error.
 
 import json
 import math
-import os
 import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +37,10 @@ from refbilinear.study.findings import (
     summary,
     truncated_accuracy,
 )
+from refbilinear.threads import usable_cores
 
 SCHEMA = "refbilinear-study-1"
-KERNEL = "spec"  # what computes; the compiled kernel will be the other choice
+KERNEL = "spec"  # what computes in a study
 EXTRAS = ("matplotlib", "tqdm", "pooch", "safetensors")
 REPORT_FILES = {"report.html", "metrics.json", "spectrum.npz", *report.CAPTIONS}
 STUDY_FILES = {"model.npz", *REPORT_FILES}
@@ -161,24 +162,29 @@ def _require_model_or_nothing(out: Path) -> None:
 
 
 def information() -> dict[str, Any]:
-    """Return versions, the BLAS of NumPy, the kernel and the threads that can be used."""
+    """Return versions, the BLAS of NumPy, the kernel with its variants and threads, the extras."""
     blas = np.show_config(mode="dicts").get("Build Dependencies", {}).get("blas", {})
     return {
         "refbilinear": refbilinear.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "blas": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "kernel": KERNEL,
-        "threads": usable_processors(),
+        **_kernel(),
         "extras": {name: installed(name) for name in EXTRAS},
     }
 
 
-def usable_processors() -> int:
-    """Return how many processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _kernel() -> dict[str, Any]:
+    """Return the compiled kernel's variants and threads, or why there is none."""
+    try:
+        fast = import_module("refbilinear.fast")
+    except ImportError as error:
+        return {"kernel": f"none: {error}", "variants": [], "threads": usable_cores()}
+    return {
+        "kernel": fast.active(),
+        "variants": list(fast.variants()),
+        "threads": fast.default_threads(),
+    }
 
 
 def train_with_progress(data: Dataset, settings: Settings, out: Path, talk: Talk) -> Trained:
