@@ -35,6 +35,9 @@ except ImportError as error:
 UNIT = 2**19
 """Bytes of examples that one thread packs at a time."""
 
+SUMS = 8
+"""Numbers beside its coordinates that an example needs: the sums of a group of outputs."""
+
 SMALL = 2**25
 """Operations below which a call stays on its caller's thread."""
 
@@ -204,8 +207,8 @@ def _columns(tensor: Array, arrays: tuple[Any, ...], depth: int, threads: int | 
     def block(first: int, last: int, memory: Array, stop: Any) -> None:
         _kernel.tensor(place, first, last, tensor, memory, stop, *arrays)
 
+    threads = _threads(threads, 2 * tensor.size * depth)
     if tensor.size:
-        threads = _threads(threads, 2 * tensor.size * depth)
         work(block, tensor.shape[1], unit, panel, scratch, threads)
 
 
@@ -220,16 +223,16 @@ def _examples(
     """Return the form of n examples (n, d_out), blocks of examples at a time."""
     place, d_out, size = _PLACES[_ACTIVE], len(tensor), tensor.itemsize
     tile = _kernel.examples(place, size, d_out)
-    unit = tile * max(1, UNIT // max(1, tile * d * size * inputs))
+    unit = tile * max(1, UNIT // (tile * size * (inputs * d + SUMS)))
     y = np.empty((n, d_out), tensor.dtype)
 
     def block(first: int, last: int, memory: Array, stop: Any) -> None:
         _kernel.form(place, y[first:last], memory, stop, tensor, *block_of(first, last))
 
+    threads = _threads(threads, 2 * n * tensor.size * inputs)
     if y.size:
         unit = min(unit, -(-n // tile) * tile)
         scratch = _kernel.form_scratch(place, size, d_out, d, unit, inputs)
-        threads = _threads(threads, 2 * n * tensor.size * inputs)
         work(block, n, unit, tile, scratch, threads)
     return y
 

@@ -7,6 +7,7 @@ waits, so that Ctrl-C is heard at once and stops them.
 import os
 from array import array
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -55,7 +56,8 @@ def work(block: Block, total: int, unit: int, grain: int, scratch: int, threads:
     count = -(-count // max(1, threads)) * max(1, threads)  # every thread the same share
     grains = -(-total // grain)
     memories = [np.empty(scratch, np.uint8) for _ in range(max(1, threads))]
-    stop, failures, remaining = array("i", [0]), list[BaseException](), iter(range(count))
+    stop, remaining = array("i", [0]), iter(range(count))
+    ended: SimpleQueue[BaseException | None] = SimpleQueue()
 
     def worker(memory: Array) -> None:
         try:
@@ -65,35 +67,36 @@ def work(block: Block, total: int, unit: int, grain: int, scratch: int, threads:
                     block(first, min(last, total), memory, stop)
         except BaseException as error:  # whatever it is, the caller raises it again
             stop[0] = 1
-            failures.append(error)
+            ended.put(error)
+        else:
+            ended.put(None)
 
-    if threads:
-        _join([Thread(target=worker, args=(memory,)) for memory in memories], stop)
-    worker(memories[0])  # all of it where no thread could be started, else nothing is left
-    if failures:
-        raise failures[0]
-
-
-def _join(threads: list[Thread], stop: "array[int]") -> None:
-    """Start threads and wait for their end; on an interrupt stop them first."""
-    started = []
+    started: list[Thread] = []
     try:
-        for thread in threads:
+        if threads:
+            _start([Thread(target=worker, args=(memory,)) for memory in memories], started)
+        if not started:
+            worker(memories[0])
+        # not by Thread.join, which an interrupt makes believe that the thread has ended
+        failures = [ended.get() for _ in started or memories[:1]]
+    except BaseException:
+        stop[0] = 1
+        raise
+    finally:
+        for thread in started:
+            thread.join()
+    for failure in filter(None, failures):
+        raise failure
+
+
+def _start(threads: list[Thread], started: list[Thread]) -> None:
+    """Start threads, or as many as the system gives: those that run share the work."""
+    for thread in threads:
+        try:
             thread.start()
-            started.append(thread)
-    except RuntimeError:
-        pass  # the system gives no more threads: those that run share the work
-    except BaseException:
-        stop[0] = 1
-        raise
-    try:
-        for thread in started:
-            thread.join()
-    except BaseException:
-        stop[0] = 1
-        for thread in started:
-            thread.join()
-        raise
+        except RuntimeError:
+            return
+        started.append(thread)
 
 
 def _until(stop: "array[int]", remaining: Iterator[int]) -> Iterator[int]:

@@ -3,11 +3,15 @@
 Every message names the argument, what is wanted and what came.
 """
 
+import importlib
+import os
 from fractions import Fraction
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
+import refbilinear
 from refbilinear import (
     BilinearLayer,
     BilinearMLP,
@@ -564,3 +568,64 @@ def test_labels_behind_a_mask_are_refused():
 def test_labels_in_a_ragged_list_are_refused_by_name():
     with pytest.raises((TypeError, ValueError), match="labels must"):
         cross_entropy(DY, [[0], [0, 1]])
+
+
+FAST = [
+    ("quadratic_form", (ones(6), X)),
+    ("quadratic_form", (ones(2, 5), X)),
+    ("quadratic_form", (TENSOR, ones(7, 2))),
+    ("quadratic_form", (TENSOR, ones(7, 5))),
+    ("quadratic_form", (TENSOR, X.astype(np.float32))),
+    ("quadratic_form", (TENSOR, None)),
+    ("quadratic_form", (None, X)),
+    ("quadratic_form", (TENSOR, 1.0)),
+    ("quadratic_form", (TENSOR, [[1, 2, 3], [4]])),
+    ("quadratic_form", (TENSOR, fractions(7, 3))),
+    ("quadratic_form", (TENSOR, MIXED)),
+    ("quadratic_form", (TENSOR, [[2**53 + 1, 0, 0]])),
+    ("quadratic_form", ([[2**53 + 1]], [1])),
+    ("quadratic_form", (TENSOR.astype(np.float16), X)),
+    ("quadratic_form", (TENSOR, X.astype(complex))),
+    ("quadratic_form", (TENSOR, np.ma.masked_array(X))),
+    ("bilinear_form", (TENSOR, X, ones(6, 3))),
+    ("bilinear_form", (TENSOR, X, ones(7, 2))),
+    ("bilinear_form", (TENSOR, X, fractions(7, 3))),
+    ("bilinear_form", (TENSOR, X.astype(np.float32), X)),
+    ("bilinear_form", (TENSOR, X, None)),
+    ("tensor_gradient", (X, ones(6, 2))),
+    ("tensor_gradient", (X, ones(7, 2, dtype=np.float32))),
+    ("tensor_gradient", (1.0, DY)),
+    ("tensor_gradient", (X, None)),
+    ("tensor_gradient", (X, [[2**53 + 1]] * 7)),
+    ("tensor_gradient", (X, fractions(7, 2))),
+]
+EXACT_CALLS = [
+    ("interaction_tensor", "layer", (EXACT,)),
+    ("quadratic_form", "tensor", (fractions(2, 6), fractions(7, 3))),
+    ("bilinear_form", "tensor", (fractions(2, 6), fractions(7, 3), fractions(3))),
+    ("tensor_gradient", "x", (fractions(7, 3), fractions(7, 2))),
+]
+needs_kernel = pytest.mark.skipif(
+    bool(os.environ.get("REFBILINEAR_PURE")) and find_spec("refbilinear._kernel") is None,
+    reason="installed without the kernel, as REFBILINEAR_PURE asks",
+)
+
+
+@needs_kernel
+@pytest.mark.parametrize(("name", "arguments"), FAST)
+def test_the_kernel_refuses_in_the_words_of_the_specification(name, arguments):
+    refusals = []
+    for module in (refbilinear, importlib.import_module("refbilinear.fast")):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            getattr(module, name)(*arguments)
+        refusals.append((caught.type, str(caught.value)))
+    assert refusals[0] == refusals[1]
+
+
+@needs_kernel
+@pytest.mark.parametrize(("name", "argument", "arguments"), EXACT_CALLS)
+def test_the_kernel_refuses_exact_rationals_by_name(name, argument, arguments):
+    fast = importlib.import_module("refbilinear.fast")
+    words = rf"{argument} must hold float32 or float64 .*object .*refbilinear\.spec is exact"
+    with pytest.raises(TypeError, match=words):
+        getattr(fast, name)(*arguments)
