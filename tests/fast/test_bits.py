@@ -16,7 +16,7 @@ fast = pytest.importorskip("refbilinear.fast", exc_type=ImportError)
 
 def splitmix64(seed):
     with np.errstate(over="ignore"):
-        u = np.asarray(seed, np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        u = np.atleast_1d(np.asarray(seed, np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
         u = (u ^ (u >> 30)) * np.uint64(0xBF58476D1CE4E5B9)
         u = (u ^ (u >> 27)) * np.uint64(0x94D049BB133111EB)
     return u ^ (u >> 31)
@@ -38,7 +38,7 @@ def array(c, a, dtype, *shape):
 
 
 def layer(c, dtype, n, d_in, d_out):
-    flags = int(splitmix64(c))
+    flags = int(splitmix64(c)[0])
     d_out = n if flags & 1 else d_out
     return BilinearLayer(
         array(c, 0, dtype, n, d_in),
