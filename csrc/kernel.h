@@ -16,23 +16,23 @@
 #define KERNEL_H
 
 /* Block sizes; they change speed, never bits. The tests compile others. */
-#ifndef RB_DEPTH
-#define RB_DEPTH 128 /* hidden units summed in one pass, at most */
+#ifndef RB_PAIRS
+#define RB_PAIRS 24576 /* bytes of pairs, formed and used in the first-level cache */
 #endif
 #ifndef RB_FEW
-#define RB_FEW 32 /* outputs below which forming the pairs matters: the weights then stay in cache */
+#define RB_FEW 32 /* outputs below which it is half of that: forming then matters, and its input */
 #endif
-#ifndef RB_WEIGHTS
-#define RB_WEIGHTS 262144 /* bytes of a pass's weights, for few outputs */
+#ifndef RB_DEPTH
+#define RB_DEPTH 256 /* hidden units of a pass, at most */
 #endif
 #ifndef RB_SUMS
-#define RB_SUMS 262144 /* bytes of results that a call goes over again for every pass */
+#define RB_SUMS 393216 /* bytes of results that stay in cache while hidden units pass by */
 #endif
-#ifndef RB_PANEL
-#define RB_PANEL 24 /* vectors of columns in a panel of pairs; a multiple of 24 */
+#ifndef RB_ROWS
+#define RB_ROWS 64 /* rows of a block, at most */
 #endif
-#ifndef RB_OUTPUTS
-#define RB_OUTPUTS 512 /* outputs whose weights are packed at once */
+#ifndef RB_COLUMNS
+#define RB_COLUMNS 384 /* columns of a block, at most, but for one strip */
 #endif
 #ifndef RB_CHUNK
 #define RB_CHUNK 131072 /* bytes of tensor that stay in cache while examples pass by */
@@ -41,14 +41,6 @@
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 #define ROUND_UP(n, k) (((n) + (k) - 1) / (k) * (k))
-
-/* The vectors in a row of a tile, for `mr` outputs at a time: 12 sums on 16 registers. */
-#define VECTORS_OF(mr) \
-    (ACCUMULATORS / (mr) >= 12  ? 12 \
-     : ACCUMULATORS / (mr) >= 8 ? 8  \
-     : ACCUMULATORS / (mr) >= 6 ? 6  \
-     : ACCUMULATORS / (mr) >= 4 ? 4  \
-                                : 3)
 
 #if defined(__clang__)
 #undef UNROLL
@@ -77,21 +69,16 @@ INLINE size_t rb_rows_start(rb_rows rows, size_t group)
 
 INLINE size_t rb_pairs(size_t d) { return d % 2 ? (d + 1) / 2 * d : d / 2 * (d + 1); }
 
-/* The row i of packed column p: the last i with i(i + 1)/2 <= p. */
-INLINE size_t rb_row_of(size_t p, size_t d)
-{
-    size_t low = 0, high = d; /* row `low` starts at or before p, row `high` after it */
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        if (rb_pairs(middle) <= p)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
+INLINE size_t rb_parts(size_t n, size_t size) { return (n + size - 1) / size; }
 
 INLINE size_t rb_least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* n, but at least `low`, and else at most `high` */
+INLINE size_t rb_between(size_t low, size_t n, size_t high)
+{
+    size_t most = rb_least(n, high);
+    return most > low ? most : low;
+}
 
 INLINE int rb_stopped(const int *stop)
 {
@@ -119,10 +106,10 @@ INLINE void NAME(chain)(VEC *sums, int mr, int nv, size_t depth, const SCALAR *a
     }
 }
 
-/* ---- the tensor: w_out @ pairs, the pairs formed panel by panel ---- */
-
-#define PANEL (RB_PANEL * LANES)   /* columns */
-#define STRIDE (PANEL + 64 / (int)sizeof(SCALAR)) /* an odd number of cache lines: all sets serve */
+/* ---- the tensor: w_out @ pairs ----
+ * The triangle is cut into blocks of rows and columns whose results stay in cache, and a block's
+ * columns into strips as wide as a tile. For each pass of hidden units and each strip, the pairs of a
+ * row are formed in the first-level cache and multiplied there with the weights of all outputs. */
 
 /* What a pass does: the first starts from +0, the last halves and stores the canonical number. */
 typedef struct NAME(pass) {
@@ -136,18 +123,49 @@ INLINE VEC NAME(result)(VEC sum, int halve)
     return CANONICAL(halve ? sum * half : sum);
 }
 
-INLINE void NAME(tensor_tile)(int mr, int nv, NAME(pass) pass, const SCALAR *a, const SCALAR *panel,
-                              SCALAR *c, size_t pitch)
+INLINE void NAME(load_sums)(VEC *sums, int mr, int nv, const NAME(pass) *pass, const SCALAR *c,
+                            size_t pitch)
 {
-    VEC sums[ACCUMULATORS];
     UNROLL for (int r = 0; r < mr; ++r)
         UNROLL for (int v = 0; v < nv; ++v)
-            sums[r * nv + v] = pass.first ? SET1(0) : LOAD(c + (size_t)r * pitch + v * LANES);
-    NAME(chain)(sums, mr, nv, pass.depth, a, 1, (size_t)mr, panel, STRIDE);
-    if (pass.last)
-        UNROLL for (int s = 0; s < mr * nv; ++s) sums[s] = NAME(result)(sums[s], pass.halve);
+            sums[r * nv + v] = pass->first ? SET1(0) : LOAD(c + (size_t)r * pitch + v * LANES);
+}
+
+INLINE void NAME(store_sums)(VEC *sums, int mr, int nv, const NAME(pass) *pass, SCALAR *c,
+                             size_t pitch)
+{
+    if (pass->last)
+        UNROLL for (int s = 0; s < mr * nv; ++s) sums[s] = NAME(result)(sums[s], pass->halve);
     UNROLL for (int r = 0; r < mr; ++r)
         UNROLL for (int v = 0; v < nv; ++v) STORE(c + (size_t)r * pitch + v * LANES, sums[r * nv + v]);
+}
+
+INLINE void NAME(tensor_tile)(int mr, int nv, const NAME(pass) *pass, const SCALAR *a,
+                              const SCALAR *pairs, SCALAR *c, size_t pitch)
+{
+    VEC sums[ACCUMULATORS];
+    NAME(load_sums)(sums, mr, nv, pass, c, pitch);
+    NAME(chain)(sums, mr, nv, pass->depth, a, 1, (size_t)mr, pairs, (size_t)(nv * LANES));
+    NAME(store_sums)(sums, mr, nv, pass, c, pitch);
+}
+
+/* The same where `mr` outputs are all: the pairs l right + left r stay in registers. */
+INLINE void NAME(fused_tile)(int mr, int nv, const NAME(pass) *pass, const SCALAR *a,
+                             const SCALAR *l, const SCALAR *r, const SCALAR *left,
+                             const SCALAR *right, SCALAR *c, size_t pitch)
+{
+    VEC sums[ACCUMULATORS];
+    NAME(load_sums)(sums, mr, nv, pass, c, pitch);
+    for (size_t k = 0; k < pass->depth; ++k, a += mr, left += nv * LANES, right += nv * LANES) {
+        VEC lk = SET1(l[k]), rk = SET1(r[k]);
+        UNROLL for (int v = 0; v < nv; ++v)
+        {
+            VEC pair = lk * LOAD(right + v * LANES) + LOAD(left + v * LANES) * rk;
+            UNROLL for (int o = 0; o < mr; ++o)
+                sums[o * nv + v] = FMA(SET1(a[o]), pair, sums[o * nv + v]);
+        }
+    }
+    NAME(store_sums)(sums, mr, nv, pass, c, pitch);
 }
 
 /* rows [i0, i1) of the triangle, for one tile of examples: y = fma(x_i, fma(B_ii, x_i, 2 row), y) */
@@ -200,10 +218,10 @@ INLINE void NAME(bilinear_tile)(int mr, int nv, size_t i0, size_t i1, const SCAL
 
 /* One function a shape: `mr` outputs by `nv` vectors. */
 #define SHAPE(mr, nv) \
-    static void NAME(tensor_##mr##_##nv)(NAME(pass) pass, const SCALAR *a, const SCALAR *panel, \
+    static void NAME(tensor_##mr##_##nv)(const NAME(pass) *pass, const SCALAR *a, const SCALAR *pairs, \
                                          SCALAR *c, size_t pitch) \
     { \
-        NAME(tensor_tile)(mr, nv, pass, a, panel, c, pitch); \
+        NAME(tensor_tile)(mr, nv, pass, a, pairs, c, pitch); \
     } \
     static void NAME(form_##mr##_##nv)(size_t i0, size_t i1, const SCALAR *b, size_t pitch, \
                                        const SCALAR *x, const SCALAR *z, SCALAR *y) \
@@ -216,7 +234,17 @@ INLINE void NAME(bilinear_tile)(int mr, int nv, size_t i0, size_t i1, const SCAL
 SHAPES(SHAPE)
 #undef SHAPE
 
-typedef void (*NAME(tensor_shape))(NAME(pass), const SCALAR *, const SCALAR *, SCALAR *, size_t);
+#define SHAPE(mr, nv) \
+    static void NAME(fused_##mr##_##nv)(const NAME(pass) *pass, const SCALAR *a, const SCALAR *l, \
+                                        const SCALAR *r, const SCALAR *left, const SCALAR *right, \
+                                        SCALAR *c, size_t pitch) \
+    { \
+        NAME(fused_tile)(mr, nv, pass, a, l, r, left, right, c, pitch); \
+    }
+FUSED(SHAPE)
+#undef SHAPE
+
+typedef void (*NAME(tensor_shape))(const NAME(pass) *, const SCALAR *, const SCALAR *, SCALAR *, size_t);
 typedef void (*NAME(form_shape))(size_t, size_t, const SCALAR *, size_t, const SCALAR *,
                                  const SCALAR *, SCALAR *);
 
@@ -226,6 +254,19 @@ static NAME(tensor_shape) NAME(tensor_shape_of)(size_t mr, size_t nv)
     if (mr == m && nv == n) \
         return NAME(tensor_##m##_##n);
     SHAPES(SHAPE)
+#undef SHAPE
+    return NULL;
+}
+
+typedef void (*NAME(fused_shape))(const NAME(pass) *, const SCALAR *, const SCALAR *, const SCALAR *,
+                                  const SCALAR *, const SCALAR *, SCALAR *, size_t);
+
+static NAME(fused_shape) NAME(fused_shape_of)(size_t mr, size_t nv)
+{
+#define SHAPE(m, n) \
+    if (mr == m && nv == n) \
+        return NAME(fused_##m##_##n);
+    FUSED(SHAPE)
 #undef SHAPE
     return NULL;
 }
@@ -247,185 +288,378 @@ static size_t NAME(vectors)(size_t outputs)
     return (size_t)(mr ? VECTORS_OF(mr) : 1);
 }
 
-/* pairs of row i and columns [j, end), for one hidden unit; may write LANES - 1 numbers too many */
-INLINE void NAME(form_run)(const SCALAR *left, const SCALAR *right, size_t d_in, SCALAR l, SCALAR r,
-                           size_t j, size_t end, SCALAR *to)
+/* How a layer is cut up. The triangle is cut into bands of `width` rows, the width of a strip of
+ * columns; the part of a band on the diagonal is a triangle, whose rows are folded: one long row and
+ * one short row fill a tile together. */
+typedef struct NAME(plan) {
+    size_t d, pitch;                  /* coordinates; numbers in a row of the tensor */
+    size_t nv, width, depth;          /* vectors and columns of a strip, hidden units of a pass */
+    size_t rows, strips;              /* of a block, at most */
+    rb_rows groups;                   /* of outputs */
+    NAME(tensor_shape) larger, small; /* the tiles of groups of small + 1 and of small outputs */
+    NAME(fused_shape) fused;          /* the tile of a single group, if its pairs need no memory */
+} NAME(plan);
+
+static NAME(plan) NAME(plan_of)(const rb_layer *layer)
 {
-    VEC ls = SET1(l), rs = SET1(r);
-    for (; j < end && j + LANES <= d_in; j += LANES, to += LANES)
-        STORE(to, right ? ls * LOAD(right + j) + LOAD(left + j) * rs : ls * LOAD(left + j));
-    for (; j < end; ++j)
-        *to++ = right ? l * right[j] + left[j] * r : l * left[j];
+    NAME(plan) plan = {.d = layer->d_in + (size_t)layer->constant, .nv = NAME(vectors)(layer->d_out)};
+    size_t results = RB_SUMS / sizeof(SCALAR) / (layer->d_out + 1);
+    size_t pairs = RB_PAIRS / sizeof(SCALAR) / (layer->d_out < RB_FEW ? 2 : 1);
+    plan.pitch = rb_pairs(plan.d);
+    plan.width = plan.nv * LANES;
+    plan.depth = rb_between(1, pairs / plan.width, RB_DEPTH);
+    plan.rows = rb_between(1, results / plan.width, rb_least(RB_ROWS, plan.width));
+    plan.strips = rb_between(1, results / plan.rows / plan.width, RB_COLUMNS / plan.width);
+    plan.groups = rb_rows_of(layer->d_out, MOST_ROWS);
+    plan.larger = NAME(tensor_shape_of)(plan.groups.small + 1, plan.nv);
+    plan.small = NAME(tensor_shape_of)(plan.groups.small, plan.nv);
+    plan.fused = layer->out && layer->right ? NAME(fused_shape_of)(layer->d_out, plan.nv) : NULL;
+    return plan;
 }
 
-/* pairs of columns [p, p + count) and hidden unit h */
-static void NAME(form_unit)(const rb_layer *layer, size_t h, size_t i, size_t j, size_t count,
-                            SCALAR *to)
+/* `out` as the tiles read it: pass by pass, in each a group of outputs after the other */
+static void NAME(pack)(const rb_layer *layer, void *packed)
 {
-    size_t d_in = layer->d_in;
-    const SCALAR *left = (const SCALAR *)layer->left + h * d_in;
-    const SCALAR *right = layer->right ? (const SCALAR *)layer->right + h * d_in : NULL;
-    for (; count; ++i, j = 0) {
-        size_t run = rb_least(i + 1 - j, count);
-        if (i < d_in) {
-            NAME(form_run)(left, right, d_in, left[i], right ? right[i] : 0, j, j + run, to);
-        } else { /* the constant coordinate */
-            SCALAR l = layer->bias_left ? ((const SCALAR *)layer->bias_left)[h] : 0;
-            SCALAR r = layer->bias_right ? ((const SCALAR *)layer->bias_right)[h] : 0;
-            NAME(form_run)(left, right, d_in, l, r, j, rb_least(j + run, d_in), to);
-            if (j + run > d_in)
-                to[run - 1] = l * r + l * r;
-        }
-        to += run;
-        count -= run;
-    }
-}
-
-static void NAME(form_panel)(const rb_layer *layer, size_t h, size_t depth, size_t p, size_t count,
-                             SCALAR *panel)
-{
-    size_t d = layer->d_in + (size_t)layer->constant;
-    size_t i = rb_row_of(p, d), j = p - rb_pairs(i);
-    for (size_t k = 0; k < depth; ++k)
-        NAME(form_unit)(layer, h + k, i, j, count, panel + k * STRIDE);
-}
-
-/* weights of outputs [o, o + count) and hidden units [h, h + depth), a group after the other */
-static void NAME(pack_out)(const rb_layer *layer, size_t o, rb_rows rows, size_t h, size_t depth,
-                           SCALAR *packed)
-{
+    NAME(plan) plan = NAME(plan_of)(layer);
     const SCALAR *out = layer->out;
-    for (size_t group = 0; group < rows.count; ++group) {
-        size_t start = rb_rows_start(rows, group), mr = rb_rows_start(rows, group + 1) - start;
-        const SCALAR *from = out + (ptrdiff_t)(o + start) * layer->out_row +
-                             (ptrdiff_t)h * layer->out_column;
-        SCALAR *to = packed + start * depth;
-        for (size_t k = 0; k < depth; ++k, from += layer->out_column)
-            for (size_t r = 0; r < mr; ++r)
-                *to++ = from[(ptrdiff_t)r * layer->out_row];
-    }
+    SCALAR *to = packed;
+    for (size_t h = 0; h < layer->d_hidden; h += plan.depth)
+        for (size_t group = 0; group < plan.groups.count; ++group)
+            for (size_t k = h; k < rb_least(h + plan.depth, layer->d_hidden); ++k)
+                for (size_t o = rb_rows_start(plan.groups, group);
+                     o < rb_rows_start(plan.groups, group + 1); ++o)
+                    *to++ = out[(ptrdiff_t)o * layer->out_row + (ptrdiff_t)k * layer->out_column];
 }
 
-/* a tile that sticks out beyond the `valid` columns is computed in a buffer of its own */
-static void NAME(edge_tile)(NAME(tensor_shape) shape, size_t mr, size_t nv, NAME(pass) pass,
-                            const SCALAR *a, const SCALAR *panel, SCALAR *c, size_t pitch,
-                            size_t valid)
-{
-    SCALAR edge[ACCUMULATORS * LANES];
-    size_t width = nv * LANES;
-    memset(edge, 0, sizeof edge);
-    for (size_t r = 0; r < mr && !pass.first; ++r)
-        memcpy(edge + r * width, c + r * pitch, valid * sizeof(SCALAR));
-    shape(pass, a, panel, edge, width);
-    for (size_t r = 0; r < mr; ++r)
-        memcpy(c + r * pitch, edge + r * width, valid * sizeof(SCALAR));
-}
+/* ---- factors: left and right, with their biases as one column more ---- */
 
-/* one panel of pairs times the packed weights: every group of outputs, a tile of columns at a time */
-static void NAME(multiply)(NAME(pass) pass, rb_rows rows, size_t nv, const SCALAR *packed,
-                           const SCALAR *panel, size_t columns, SCALAR *c, size_t pitch)
+/* columns [j, j + width) of units [h, h + depth); zeros beyond the last column */
+static void NAME(pack_strip)(const void *w, const void *bias, size_t d_in, size_t h, size_t depth,
+                             size_t j, size_t width, SCALAR *to)
 {
-    NAME(tensor_shape) larger = NAME(tensor_shape_of)(rows.small + 1, nv);
-    NAME(tensor_shape) small = NAME(tensor_shape_of)(rows.small, nv);
-    size_t width = nv * LANES;
-    for (size_t t = 0; t < columns; t += width) {
-        size_t valid = rb_least(columns - t, width);
-        for (size_t group = 0; group < rows.count; ++group) {
-            size_t start = rb_rows_start(rows, group);
-            size_t mr = rows.small + (group < rows.larger);
-            NAME(tensor_shape) shape = group < rows.larger ? larger : small;
-            const SCALAR *a = packed + start * pass.depth;
-            SCALAR *to = c + start * pitch + t;
-            if (valid < width) {
-                NAME(edge_tile)(shape, mr, nv, pass, a, panel + t, to, pitch, valid);
-                continue;
-            }
-            if (!pass.first && group + 1 < rows.count)
-                for (size_t r = 0; r < MOST_ROWS; ++r) /* the next group's sums, while this one works */
-                    __builtin_prefetch(to + (mr + rb_least(r, mr - 1)) * pitch, 1);
-            shape(pass, a, panel + t, to, pitch);
+    const SCALAR *from = (const SCALAR *)w + h * d_in + j;
+    size_t valid = rb_least(d_in - j, width);
+    for (size_t k = h; k < h + depth; ++k, from += d_in, to += width) {
+        if (valid == width) {
+            for (size_t c = 0; c < width; c += LANES) STORE(to + c, LOAD(from + c));
+            continue;
         }
+        memset(to, 0, width * sizeof(SCALAR));
+        memcpy(to, from, valid * sizeof(SCALAR));
+        if (bias)
+            to[valid] = ((const SCALAR *)bias)[k];
     }
 }
 
-/* hidden units in a pass */
-static size_t NAME(depth)(const rb_layer *layer)
+/* columns [i, end), transposed: each one's units lie together */
+static void NAME(pack_rows)(const void *w, const void *bias, size_t d_in, size_t h, size_t depth,
+                            size_t i, size_t end, SCALAR *to)
 {
-    size_t fits = RB_WEIGHTS / (2 * sizeof(SCALAR)) / (layer->d_in + 1);
-    if (layer->d_out >= RB_FEW || fits >= RB_DEPTH)
-        return RB_DEPTH;
-    return fits > RB_DEPTH / 8 ? fits : RB_DEPTH / 8 + 1;
+    const SCALAR *from = (const SCALAR *)w + h * d_in;
+    for (size_t k0 = 0; k0 < depth; k0 += 8) /* a few units at a time: they lie far apart */
+        for (size_t r = i; r < rb_least(end, d_in); ++r)
+            for (size_t k = k0; k < rb_least(k0 + 8, depth); ++k)
+                to[(r - i) * depth + k] = from[k * d_in + r];
+    for (size_t k = 0; k < depth && end > d_in; ++k)
+        to[(d_in - i) * depth + k] = bias ? ((const SCALAR *)bias)[h + k] : 0;
 }
 
-static size_t NAME(columns)(size_t d_out)
+/* ---- pairs: of a row, whose factors are l and r, and of a strip ---- */
+
+INLINE void NAME(form_pairs)(int nv, size_t depth, const SCALAR *l, const SCALAR *r,
+                             const SCALAR *left, const SCALAR *right, SCALAR *pairs)
 {
-    size_t fits = RB_SUMS / sizeof(SCALAR) / (d_out + 1) / PANEL;
-    return PANEL * (fits > 8 ? fits : 8);
+    for (size_t k = 0; k < depth; ++k, left += nv * LANES, right += nv * LANES, pairs += nv * LANES) {
+        VEC lk = SET1(l[k]), rk = SET1(r[k]);
+        UNROLL for (int v = 0; v < nv; ++v)
+            STORE(pairs + v * LANES, lk * LOAD(right + v * LANES) + LOAD(left + v * LANES) * rk);
+    }
+}
+
+INLINE void NAME(form_squares)(int nv, size_t depth, const SCALAR *l, const SCALAR *left,
+                               SCALAR *pairs)
+{
+    for (size_t k = 0; k < depth; ++k, left += nv * LANES, pairs += nv * LANES) {
+        VEC lk = SET1(l[k]);
+        UNROLL for (int v = 0; v < nv; ++v) STORE(pairs + v * LANES, lk * LOAD(left + v * LANES));
+    }
+}
+
+/* left_i right_j + left_j right_i; without right, left_i left_j */
+static void NAME(form)(size_t nv, size_t depth, const SCALAR *l, const SCALAR *r, const SCALAR *left,
+                       const SCALAR *right, SCALAR *pairs)
+{
+#define WIDTH(n) \
+    if (nv == n && right) \
+        NAME(form_pairs)(n, depth, l, r, left, right, pairs); \
+    if (nv == n && !right) \
+        NAME(form_squares)(n, depth, l, left, pairs);
+    WIDTHS(WIDTH)
+#undef WIDTH
+}
+
+/* ---- results: a tile of pairs goes to one row of the matrices, or folded to two ---- */
+
+typedef struct NAME(place) {
+    SCALAR *row, *folded; /* of the first output; the next ones a pitch away each */
+    size_t valid, rest;   /* columns that go to `row`, and after them to `folded` */
+} NAME(place);
+
+static void NAME(copy_in)(const NAME(place) *place, size_t at, SCALAR *tile)
+{
+    memcpy(tile, place->row + at, place->valid * sizeof(SCALAR));
+    memcpy(tile + place->valid, place->folded + at, place->rest * sizeof(SCALAR));
+}
+
+static void NAME(copy_out)(const NAME(place) *place, size_t at, const SCALAR *tile)
+{
+    memcpy(place->row + at, tile, place->valid * sizeof(SCALAR));
+    memcpy(place->folded + at, tile + place->valid, place->rest * sizeof(SCALAR));
+}
+
+/* the pairs times the weights of every group of outputs */
+static void NAME(multiply)(const NAME(plan) *plan, const NAME(pass) *pass, const SCALAR *packed,
+                           const SCALAR *pairs, SCALAR *c)
+{
+    for (size_t group = 0; group < plan->groups.count; ++group) {
+        int larger = group < plan->groups.larger;
+        size_t mr = plan->groups.small + (size_t)larger;
+        for (size_t r = mr; r < 2 * mr; ++r) { /* the next group's sums, while this one works */
+            __builtin_prefetch(c + r * plan->pitch, 1);
+            __builtin_prefetch(c + r * plan->pitch + plan->width - 1, 1);
+        }
+        (larger ? plan->larger : plan->small)(pass, packed, pairs, c, plan->pitch);
+        packed += mr * pass->depth;
+        c += mr * plan->pitch;
+    }
+}
+
+/* likewise where the tile is not one piece of the tensor, by way of a buffer */
+static void NAME(multiply_pieces)(const NAME(plan) *plan, const NAME(pass) *pass,
+                                  const SCALAR *packed, const SCALAR *pairs,
+                                  const NAME(place) *place)
+{
+    SCALAR tile[ACCUMULATORS * LANES];
+    size_t at = 0;
+    memset(tile, 0, sizeof tile);
+    for (size_t group = 0; group < plan->groups.count; ++group) {
+        int larger = group < plan->groups.larger;
+        size_t mr = plan->groups.small + (size_t)larger;
+        for (size_t r = 0; r < mr && !pass->first; ++r)
+            NAME(copy_in)(place, at + r * plan->pitch, tile + r * plan->width);
+        (larger ? plan->larger : plan->small)(pass, packed, pairs, tile, plan->width);
+        for (size_t r = 0; r < mr; ++r, at += plan->pitch)
+            NAME(copy_out)(place, at, tile + r * plan->width);
+        packed += mr * pass->depth;
+    }
 }
 
 /* out = identity: B[o] is the pair of unit o, halved */
-static int NAME(store_pairs)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
-                             size_t pitch, SCALAR *panel, const int *stop)
+static void NAME(store_pairs)(const NAME(plan) *plan, const NAME(pass) *pass, SCALAR *pairs,
+                              const NAME(place) *place)
 {
-    for (size_t p = first; p < last; p += PANEL) {
-        size_t count = rb_least(last - p, PANEL);
-        if (rb_stopped(stop))
-            return 0;
-        for (size_t o = 0; o < layer->d_out; ++o) {
-            NAME(form_panel)(layer, o, 1, p, count, panel);
-            for (size_t c = count; c % LANES; ++c)
-                panel[c] = 0;
-            for (size_t c = 0; c < count; c += LANES)
-                STORE(panel + c, NAME(result)(LOAD(panel + c), layer->right != NULL));
-            memcpy(tensor + o * pitch + p, panel, count * sizeof(SCALAR));
-        }
+    for (size_t k = 0; k < pass->depth; ++k, pairs += plan->width) {
+        for (size_t c = 0; c < plan->width; c += LANES)
+            STORE(pairs + c, NAME(result)(LOAD(pairs + c), pass->halve));
+        NAME(copy_out)(place, k * plan->pitch, pairs);
     }
-    return 1;
 }
 
-static int NAME(store_products)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
-                                size_t pitch, SCALAR *panel, SCALAR *packed, const int *stop)
-{
-    size_t nv = NAME(vectors)(layer->d_out), hidden = layer->d_hidden, most = NAME(depth)(layer);
-    rb_rows blocks = rb_rows_of(layer->d_out, RB_OUTPUTS);
-    for (size_t block = 0; block < blocks.count; ++block) {
-        size_t o = rb_rows_start(blocks, block), h = 0;
-        rb_rows rows = rb_rows_of(rb_rows_start(blocks, block + 1) - o, MOST_ROWS);
-        do { /* once at least: no hidden unit still stores +0 */
-            size_t depth = rb_least(hidden - h, most);
-            NAME(pass) pass = {depth, h == 0, h + depth == hidden, layer->right != NULL};
-            NAME(pack_out)(layer, o, rows, h, depth, packed);
-            for (size_t p = first; p < last; p += PANEL) {
-                size_t count = rb_least(last - p, PANEL);
-                if (rb_stopped(stop))
-                    return 0;
-                NAME(form_panel)(layer, h, depth, p, count, panel);
-                NAME(multiply)(pass, rows, nv, packed, panel, count, tensor + o * pitch + p, pitch);
-            }
-            h += depth;
-        } while (h < hidden);
-    }
-    return 1;
-}
+INLINE SCALAR NAME(canonical)(SCALAR v) { return v == v ? v + 0 : QUIET_NAN; }
 
-INLINE SCALAR NAME(canonical)(SCALAR v)
-{
-    return v == v ? v + 0 : QUIET_NAN;
-}
-
-/* the linear entries and the corner: B + skip/2, B + bias_out */
-static void NAME(add_affine)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
-                             size_t pitch)
+/* the linear entries and the corner: B + skip/2, B + bias_out; of columns [j, end) of row d_in */
+static void NAME(add_affine)(const rb_layer *layer, size_t pitch, size_t j, size_t end,
+                             SCALAR *tensor)
 {
     const SCALAR *skip = layer->skip, *bias = layer->bias_out;
-    size_t start = rb_pairs(layer->d_in), corner = start + layer->d_in;
-    for (size_t o = 0; o < layer->d_out; ++o) {
-        SCALAR *row = tensor + o * pitch;
-        for (size_t p = first > start ? first : start; skip && p < rb_least(last, corner); ++p)
-            row[p] = NAME(canonical)(row[p] + skip[o * layer->d_in + p - start] / 2);
-        if (bias && first <= corner && corner < last)
-            row[corner] = NAME(canonical)(row[corner] + bias[o]);
+    size_t d_in = layer->d_in;
+    SCALAR *row = tensor + rb_pairs(d_in);
+    for (size_t o = 0; o < layer->d_out; ++o, row += pitch) {
+        for (size_t c = j; skip && c < rb_least(end, d_in); ++c)
+            row[c] = NAME(canonical)(row[c] + skip[o * d_in + c] / 2);
+        if (bias && end == d_in + 1)
+            row[d_in] = NAME(canonical)(row[d_in] + bias[o]);
     }
+}
+
+/* ---- blocks: some tiles of each of some strips of one band ---- */
+
+typedef struct NAME(block) {
+    size_t start, size;  /* of the band: its first row, and how many there are */
+    size_t tile, tiles;  /* [tile, tiles), a row each, or two rows folded */
+    size_t strip, strips; /* [strip, strips); a block on the diagonal has that strip alone */
+    int diagonal;
+} NAME(block);
+
+/* Scratch memory, in pieces of whole passes. */
+typedef struct NAME(memory) {
+    SCALAR *pairs, *more, *left, *right, *l, *r;
+} NAME(memory);
+
+/* The pieces start at different distances from a 4096-byte boundary: a processor takes a load for
+ * dependent on a store with the same distance. */
+static NAME(memory) NAME(memory_of)(const NAME(plan) *plan, SCALAR *scratch)
+{
+    size_t piece = plan->depth * plan->width + 64 / sizeof(SCALAR) * 9;
+    NAME(memory) m = {scratch, scratch + piece, scratch + 2 * piece, scratch + 3 * piece,
+                      scratch + 4 * piece, scratch + 5 * piece};
+    return m;
+}
+
+static size_t NAME(tensor_scratch)(const rb_layer *layer)
+{
+    NAME(plan) plan = NAME(plan_of)(layer);
+    size_t piece = plan.depth * plan.width + 64 / sizeof(SCALAR) * 9;
+    return 64 + 6 * sizeof(SCALAR) * piece;
+}
+
+/* the tile t of a band's triangle: row `high` as far as it goes, and row `low` in what is left */
+static void NAME(folded_tile)(const NAME(plan) *plan, const NAME(pass) *pass, const NAME(block) *b,
+                              size_t t, const NAME(memory) *m, const SCALAR *packed, int identity,
+                              SCALAR *tensor)
+{
+    size_t depth = pass->depth, width = plan->width, j = b->start, high = b->size - 1 - t;
+    int fold = b->size == width && t > 0 && t - 1 < high;
+    size_t low = fold ? t - 1 : high;
+    NAME(place) place = {tensor + rb_pairs(j + high) + j, tensor + rb_pairs(j + low) + j, high + 1,
+                         fold ? low + 1 : 0};
+    NAME(form)(plan->nv, depth, m->l + high * depth, m->r + high * depth, m->left, m->right, m->pairs);
+    if (fold) {
+        NAME(form)(plan->nv, depth, m->l + low * depth, m->r + low * depth, m->left, m->right, m->more);
+        for (size_t k = 0; k < depth; ++k)
+            memcpy(m->pairs + k * width + high + 1, m->more + k * width, (low + 1) * sizeof(SCALAR));
+    }
+    if (identity)
+        NAME(store_pairs)(plan, pass, m->pairs, &place);
+    else
+        NAME(multiply_pieces)(plan, pass, packed, m->pairs, &place);
+}
+
+/* the tile of row start + t and of the strip at column j, wholly below the diagonal */
+static void NAME(whole_tile)(const NAME(plan) *plan, const NAME(pass) *pass, const NAME(block) *b,
+                             size_t t, size_t j, const NAME(memory) *m, const SCALAR *packed,
+                             int identity, SCALAR *tensor)
+{
+    const SCALAR *l = m->l + (t - b->tile) * pass->depth, *r = m->r + (t - b->tile) * pass->depth;
+    SCALAR *c = tensor + rb_pairs(b->start + t) + j;
+    NAME(place) place = {c, c, plan->width, 0};
+    if (plan->fused) {
+        plan->fused(pass, packed, l, r, m->left, m->right, c, plan->pitch);
+        return;
+    }
+    NAME(form)(plan->nv, pass->depth, l, r, m->left, m->right, m->pairs);
+    if (identity)
+        NAME(store_pairs)(plan, pass, m->pairs, &place);
+    else
+        NAME(multiply)(plan, pass, packed, m->pairs, c);
+}
+
+/* one pass over hidden units [h, h + depth) */
+static void NAME(pass_block)(const rb_layer *layer, const NAME(plan) *plan, const NAME(pass) *pass,
+                             const NAME(block) *b, size_t h, SCALAR *tensor, NAME(memory) m)
+{
+    size_t depth = pass->depth, width = plan->width, d_in = layer->d_in;
+    size_t i = b->start + (b->diagonal ? 0 : b->tile), end = b->start + (b->diagonal ? b->size : b->tiles);
+    const SCALAR *packed = layer->out ? (const SCALAR *)layer->packed + h * layer->d_out : NULL;
+    SCALAR *result = layer->out ? tensor : tensor + h * plan->pitch;
+    NAME(pack_rows)(layer->left, layer->bias_left, d_in, h, depth, i, end, m.l);
+    if (layer->right)
+        NAME(pack_rows)(layer->right, layer->bias_right, d_in, h, depth, i, end, m.r);
+    else
+        m.right = NULL;
+    for (size_t strip = b->strip; strip < b->strips; ++strip) {
+        size_t j = strip * width;
+        NAME(pack_strip)(layer->left, layer->bias_left, d_in, h, depth, j, width, m.left);
+        if (m.right)
+            NAME(pack_strip)(layer->right, layer->bias_right, d_in, h, depth, j, width, m.right);
+        for (size_t t = b->tile; t < b->tiles; ++t)
+            if (b->diagonal)
+                NAME(folded_tile)(plan, pass, b, t, &m, packed, !layer->out, result);
+            else
+                NAME(whole_tile)(plan, pass, b, t, j, &m, packed, !layer->out, result);
+    }
+}
+
+static int NAME(all_passes)(const rb_layer *layer, const NAME(plan) *plan, const NAME(block) *b,
+                            SCALAR *tensor, SCALAR *scratch, const int *stop)
+{
+    size_t hidden = layer->d_hidden, h = 0;
+    do { /* once at least: no hidden unit still stores +0 */
+        size_t depth = rb_least(hidden - h, plan->depth), end = h + depth;
+        NAME(pass) pass = {depth, layer->first && h == 0, layer->last && end == hidden,
+                           layer->right != NULL};
+        if (rb_stopped(stop))
+            return 0;
+        NAME(pass_block)(layer, plan, &pass, b, h, tensor, NAME(memory_of)(plan, scratch));
+        h = end;
+    } while (h < hidden);
+    return 1;
+}
+
+/* The blocks are counted from the last band up, so that the large ones come first; in a band, those
+ * on the diagonal last. */
+
+
+static size_t NAME(tiles_on_diagonal)(const NAME(plan) *plan, size_t size)
+{
+    return size == plan->width ? size / 2 + 1 : size;
+}
+
+static size_t NAME(blocks_of_band)(const NAME(plan) *plan, size_t band)
+{
+    size_t size = rb_least(plan->d - band * plan->width, plan->width);
+    return rb_parts(size, plan->rows) * rb_parts(band, plan->strips) +
+           rb_parts(NAME(tiles_on_diagonal)(plan, size), plan->rows);
+}
+
+static NAME(block) NAME(block_of)(const NAME(plan) *plan, size_t band, size_t n)
+{
+    size_t start = band * plan->width, size = rb_least(plan->d - start, plan->width);
+    size_t across = rb_parts(band, plan->strips), whole = rb_parts(size, plan->rows) * across;
+    int diagonal = n >= whole;
+    size_t down = diagonal ? n - whole : n / across, strip = diagonal ? band : n % across * plan->strips;
+    size_t tiles = diagonal ? NAME(tiles_on_diagonal)(plan, size) : size, tile = down * plan->rows;
+    size_t strips = diagonal ? band + 1 : rb_least(strip + plan->strips, band);
+    NAME(block) b = {start, size, tile, rb_least(tile + plan->rows, tiles), strip, strips, diagonal};
+    return b;
+}
+
+static size_t NAME(blocks)(const rb_layer *layer)
+{
+    NAME(plan) plan = NAME(plan_of)(layer);
+    size_t count = 0;
+    for (size_t band = 0; band < rb_parts(plan.d, plan.width); ++band)
+        count += NAME(blocks_of_band)(&plan, band);
+    return count;
+}
+
+static int NAME(compute_block)(const rb_layer *layer, const NAME(plan) *plan, const NAME(block) *b,
+                               SCALAR *tensor, SCALAR *scratch, const int *stop)
+{
+    size_t last = b->start + (b->diagonal ? b->size - b->tile : b->tiles); /* beyond its last row */
+    if (!NAME(all_passes)(layer, plan, b, tensor, scratch, stop))
+        return 0;
+    if (layer->last && layer->constant && last == plan->d)
+        NAME(add_affine)(layer, plan->pitch, b->strip * plan->width,
+                         rb_least(b->strips * plan->width, plan->d), tensor);
+    return 1;
+}
+
+static int NAME(compute_blocks)(const rb_layer *layer, size_t first, size_t last, SCALAR *tensor,
+                                SCALAR *scratch, const int *stop)
+{
+    NAME(plan) plan = NAME(plan_of)(layer);
+    size_t before = 0;
+    for (size_t band = rb_parts(plan.d, plan.width); band-- > 0 && before < last;) {
+        size_t count = NAME(blocks_of_band)(&plan, band);
+        for (size_t n = first > before ? first - before : 0; n < rb_least(count, last - before); ++n) {
+            NAME(block) b = NAME(block_of)(&plan, band, n);
+            if (!NAME(compute_block)(layer, &plan, &b, tensor, scratch, stop))
+                return 0;
+        }
+        before += count;
+    }
+    return 1;
 }
 
 static enum rb_status NAME(tensor)(const rb_layer *layer, size_t first, size_t last, void *tensor,
@@ -434,20 +668,9 @@ static enum rb_status NAME(tensor)(const rb_layer *layer, size_t first, size_t l
     fenv_t callers;
     fegetenv(&callers);
     fesetenv(FE_DFL_ENV); /* round to nearest, subnormals kept, whatever the caller's thread does */
-    size_t pitch = rb_pairs(layer->d_in + (size_t)layer->constant);
-    SCALAR *panel = rb_aligned(scratch), *packed = panel + RB_DEPTH * STRIDE;
-    int done = layer->out
-                   ? NAME(store_products)(layer, first, last, tensor, pitch, panel, packed, stop)
-                   : NAME(store_pairs)(layer, first, last, tensor, pitch, panel, stop);
-    if (done && layer->constant)
-        NAME(add_affine)(layer, first, last, tensor, pitch);
+    int done = NAME(compute_blocks)(layer, first, last, tensor, rb_aligned(scratch), stop);
     fesetenv(&callers);
     return done ? RB_DONE : RB_STOPPED;
-}
-
-static size_t NAME(tensor_scratch)(size_t d_out)
-{
-    return 64 + sizeof(SCALAR) * RB_DEPTH * (STRIDE + rb_least(d_out, RB_OUTPUTS));
 }
 
 /* ---- the forms: a triangle of small products, lanes along examples ---- */
@@ -539,9 +762,7 @@ static enum rb_status NAME(quadratic)(const rb_form *form, size_t examples, cons
 }
 
 static const rb_functions NAME(functions) = {
-    NAME(tensor),   NAME(tensor_scratch), NAME(columns), PANEL,
+    NAME(blocks), NAME(pack), NAME(tensor), NAME(tensor_scratch),
     NAME(quadratic), NAME(bilinear), NAME(form_scratch), NAME(tile),
 };
 
-#undef PANEL
-#undef STRIDE

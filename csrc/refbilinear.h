@@ -19,6 +19,8 @@ typedef struct rb_layer {
     const void *right; /* likewise; NULL: the pair of i and j is left_i left_j, without the 1/2 */
     const void *out;   /* (d_out, d_hidden) by the strides below; NULL: the identity */
     ptrdiff_t out_row, out_column; /* strides of `out`, counted in numbers */
+    const void *packed; /* `out` as pack() lays it out; unused where `out` is NULL */
+    int first, last; /* of the parts of the hidden units that are summed one after the other */
     int constant;
     const void *bias_left, *bias_right; /* (d_hidden) */
     const void *bias_out;               /* (d_out) */
@@ -34,12 +36,14 @@ typedef struct rb_form {
 /* The functions for one number type. Scratch memory is the caller's, of any alignment. `stop`, where
  * not NULL, is read now and then: nonzero makes the function return RB_STOPPED. */
 typedef struct rb_functions {
-    /* Columns [first, last) of the packed tensor (d_out, n_pairs) of a layer. */
+    /* How many blocks the tensor of a layer is computed in; depends on d_out and coordinates alone. */
+    size_t (*blocks)(const rb_layer *layer);
+    /* Lays `out` out for `packed`: d_out * d_hidden numbers, in an order that depends on no d_in. */
+    void (*pack)(const rb_layer *layer, void *packed);
+    /* Blocks [first, last) of the packed tensor (d_out, n_pairs) of a layer. */
     enum rb_status (*tensor)(const rb_layer *layer, size_t first, size_t last, void *tensor,
                              void *scratch, const int *stop);
-    size_t (*tensor_scratch)(size_t d_out);
-    size_t (*columns)(size_t d_out); /* a good number of columns for one call */
-    size_t panel;                    /* of which columns are computed together */
+    size_t (*tensor_scratch)(const rb_layer *layer);
 
     /* y (examples, d_out) = the form of x (examples, d). */
     enum rb_status (*quadratic)(const rb_form *form, size_t examples, const void *x, void *y,

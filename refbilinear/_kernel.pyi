@@ -3,7 +3,8 @@ from array import array
 from refbilinear.spec.arrays import Array
 
 def variants() -> dict[str, int]: ...
-def columns(variant: int, itemsize: int, d_out: int) -> tuple[int, int, int]: ...
+def blocks(variant: int, itemsize: int, d_out: int, d: int) -> tuple[int, int]: ...
+def pack(variant: int, out: Array, packed: Array) -> None: ...
 def examples(variant: int, itemsize: int, d_out: int) -> int: ...
 def form_scratch(variant: int, itemsize: int, d_out: int, d: int, n: int, inputs: int) -> int: ...
 def tensor(
@@ -13,6 +14,9 @@ def tensor(
     result: Array,
     scratch: Array,
     stop: array[int],
+    begins: bool,
+    ends: bool,
+    packed: Array | None,
     left: Array,
     right: Array | None,
     out: Array | None,

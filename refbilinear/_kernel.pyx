@@ -16,6 +16,8 @@ cdef extern from "refbilinear.h" nogil:
         const void *right
         const void *out
         ptrdiff_t out_row, out_column
+        const void *packed
+        int first, last
         int constant
         const void *bias_left
         const void *bias_right
@@ -25,10 +27,10 @@ cdef extern from "refbilinear.h" nogil:
         size_t d_out, d
         const void *tensor
     ctypedef struct rb_functions:
+        size_t (*blocks)(const rb_layer *) noexcept nogil
+        void (*pack)(const rb_layer *, void *) noexcept nogil
         rb_status (*tensor)(const rb_layer *, size_t, size_t, void *, void *, const int *) noexcept nogil
-        size_t (*tensor_scratch)(size_t) noexcept nogil
-        size_t (*columns)(size_t) noexcept nogil
-        size_t panel
+        size_t (*tensor_scratch)(const rb_layer *) noexcept nogil
         rb_status (*quadratic)(
             const rb_form *, size_t, const void *, void *, void *, const int *) noexcept nogil
         rb_status (*bilinear)(
@@ -58,14 +60,27 @@ def variants():
     return names
 
 
-cdef const rb_functions *functions(size_t variant, size_t itemsize) noexcept:
+cdef const rb_functions *functions(size_t variant, size_t itemsize) noexcept nogil:
     return rb_variants[variant].f32 if itemsize == 4 else rb_variants[variant].f64
 
 
-def columns(size_t variant, size_t itemsize, size_t d_out):
-    """Return a good number of columns for one call, those computed together, bytes of scratch."""
+cdef rb_layer sizes(size_t d_out, size_t d_hidden, size_t d_in) noexcept:
+    return rb_layer(d_out, d_hidden, d_in, NULL, NULL, NULL, 0, 0, NULL, 1, 1, 0, NULL, NULL, NULL, NULL)
+
+
+def blocks(size_t variant, size_t itemsize, size_t d_out, size_t d):
+    """Return the number of blocks of a tensor over d coordinates, and the bytes of scratch."""
+    cdef rb_layer layer = sizes(d_out, 0, d)
     f = functions(variant, itemsize)
-    return f.columns(d_out), f.panel, f.tensor_scratch(d_out)
+    return f.blocks(&layer), f.tensor_scratch(&layer)
+
+
+def pack(size_t variant, const scalar[:, :] out, scalar[::1] packed):
+    """Lay w_out out as `tensor` reads it."""
+    cdef rb_layer layer = sizes(out.shape[0], out.shape[1], 0)
+    set_out(&layer, out)
+    with nogil:
+        functions(variant, sizeof(scalar)).pack(&layer, &packed[0])
 
 
 def examples(size_t variant, size_t itemsize, size_t d_out):
@@ -87,6 +102,12 @@ cdef const void *matrix(const scalar[:, ::1] array) noexcept:
     return NULL if array is None else <const void *>&array[0, 0]
 
 
+cdef void set_out(rb_layer *layer, const scalar[:, :] out) noexcept:
+    layer.out = <const void *>&out[0, 0]
+    layer.out_row = out.strides[0] // <ptrdiff_t>sizeof(scalar)
+    layer.out_column = out.strides[1] // <ptrdiff_t>sizeof(scalar)
+
+
 def tensor(
     size_t variant,
     size_t first,
@@ -94,6 +115,9 @@ def tensor(
     scalar[:, ::1] result,
     unsigned char[::1] scratch,
     const int[::1] stop,
+    bint begins,
+    bint ends,
+    const scalar[::1] packed,
     const scalar[:, ::1] left,
     const scalar[:, ::1] right,
     const scalar[:, :] out,
@@ -103,18 +127,14 @@ def tensor(
     const scalar[::1] bias_out,
     const scalar[:, ::1] skip,
 ):
-    """Compute columns [first, last) of the packed tensor of a layer."""
-    cdef rb_layer layer
+    """Compute blocks [first, last) of the packed tensor of a layer, or of one part of its units."""
+    cdef rb_layer layer = sizes(result.shape[0], left.shape[0], left.shape[1])
     cdef const rb_functions *f = functions(variant, sizeof(scalar))
-    layer.d_out, layer.d_hidden, layer.d_in = result.shape[0], left.shape[0], left.shape[1]
     layer.left, layer.right = matrix(left), matrix(right)
-    layer.out = NULL
-    layer.out_row = layer.out_column = 0
+    layer.first, layer.last, layer.constant = begins, ends, constant
     if out is not None:
-        layer.out = <const void *>&out[0, 0]
-        layer.out_row = out.strides[0] // <ptrdiff_t>sizeof(scalar)
-        layer.out_column = out.strides[1] // <ptrdiff_t>sizeof(scalar)
-    layer.constant = constant
+        set_out(&layer, out)
+        layer.packed = vector(packed)
     layer.bias_left, layer.bias_right = vector(bias_left), vector(bias_right)
     layer.bias_out, layer.skip = vector(bias_out), matrix(skip)
     with nogil:

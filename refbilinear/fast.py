@@ -38,6 +38,15 @@ UNIT = 2**19
 SUMS = 8
 """Numbers beside its coordinates that an example needs: the sums of a group of outputs."""
 
+OUTPUTS = 512
+"""Outputs that are computed together."""
+
+WEIGHTS = 2**20
+"""Bytes of output weights that are laid out at once, for all threads."""
+
+CALL = 2**22
+"""Operations of one call of the compiled code, at least: enough to repay the call."""
+
 SMALL = 2**25
 """Operations below which a call stays on its caller's thread."""
 
@@ -104,10 +113,9 @@ def interaction_tensor(layer: BilinearLayer, *, threads: int | None = None) -> A
     _require_float("layer", layer.dtype)
     d = layer.d_in + layer.has_constant
     tensor = empty_packed(layer.d_out, d, layer.dtype)
-    left, right, out = _ready(layer.w_left), _ready(layer.w_right), _ready(layer.w_out)
-    biases = _ready(layer.b_left), _ready(layer.b_right), _ready(layer.b_out)
-    arrays = (left, right, out, layer.has_constant, *biases, _ready(layer.w_skip))
-    _columns(tensor, arrays, layer.d_hidden if out is not None else 1, threads)
+    units = [_ready(a) for a in (layer.w_left, layer.w_right, layer.b_left, layer.b_right)]
+    outputs = [_ready(a) for a in (layer.b_out, layer.w_skip)]
+    _fill(tensor, units, _ready(layer.w_out), outputs, layer.has_constant, threads)
     return tensor
 
 
@@ -135,8 +143,8 @@ def tensor_gradient(x: ArrayLike, dy: ArrayLike, *, threads: int | None = None) 
     x, dy = enter_gradient(x, dy)
     _require_float("x", x.dtype)
     gradient = empty_packed(dy.shape[1], x.shape[1], x.dtype)
-    arrays = (_ready(x), None, _ready(dy).T, False, None, None, None, None)
-    _columns(gradient, arrays, len(x), threads)
+    units = [_ready(x), None, None, None]
+    _fill(gradient, units, _ready(dy).T, [None, None], False, threads)
     return gradient
 
 
@@ -199,17 +207,67 @@ def bilinear_form(
     return y.reshape(*batch, len(tensor))
 
 
-def _columns(tensor: Array, arrays: tuple[Any, ...], depth: int, threads: int | None) -> None:
-    """Fill a packed tensor, blocks of columns at a time."""
-    place, d_out = _PLACES[_ACTIVE], len(tensor)
-    unit, panel, scratch = _kernel.columns(place, tensor.itemsize, d_out)
+def _fill(
+    tensor: Array,
+    units: list[Any],
+    out: Array | None,
+    outputs: list[Any],
+    constant: bool,
+    threads: int | None,
+) -> None:
+    """Fill a packed tensor, some outputs and some hidden units at a time.
+
+    `units` are left, right and their biases, a row for each hidden unit; `outputs` are the output's
+    bias and skip, a row for each output.
+    """
+    d_out, d_hidden = len(tensor), len(units[0])
+    threads = _threads(threads, 2 * tensor.size * (d_hidden if out is not None else 1))
+    if not tensor.size:
+        return
+    if out is None:
+        _fill_part(tensor, units, None, outputs, constant, (True, True), threads)
+        return
+    for rows in _slices(d_out, OUTPUTS):
+        most = WEIGHTS // (tensor.itemsize * (rows.stop - rows.start))
+        for some in _slices(d_hidden, max(1, most)):
+            ends = some.start == 0, some.stop == d_hidden
+            part = [_cut(a, some) for a in units], out[rows, some], [_cut(a, rows) for a in outputs]
+            _fill_part(tensor[rows], *part, constant, ends, threads)
+
+
+def _fill_part(
+    tensor: Array,
+    units: list[Any],
+    out: Array | None,
+    outputs: list[Any],
+    constant: bool,
+    ends: tuple[bool, bool],
+    threads: int,
+) -> None:
+    """Add the products of some hidden units to a tensor: the first ones, the last ones."""
+    place, (left, right, *biases) = _PLACES[_ACTIVE], units
+    total, scratch = _kernel.blocks(place, tensor.itemsize, len(tensor), left.shape[1] + constant)
+    packed = None
+    if out is not None:
+        packed = np.empty(max(1, out.size), tensor.dtype)
+        _kernel.pack(place, out, packed)
+    arrays = (packed, left, right, out, constant, *biases, *outputs)
 
     def block(first: int, last: int, memory: Array, stop: Any) -> None:
-        _kernel.tensor(place, first, last, tensor, memory, stop, *arrays)
+        _kernel.tensor(place, first, last, tensor, memory, stop, *ends, *arrays)
 
-    threads = _threads(threads, 2 * tensor.size * depth)
-    if tensor.size:
-        work(block, tensor.shape[1], unit, panel, scratch, threads)
+    operations = 2 * tensor.size * (len(left) if out is not None else 1)
+    work(block, total, max(1, total * CALL // max(1, operations)), 1, scratch, threads)
+
+
+def _slices(total: int, most: int) -> list[slice]:
+    """Return slices of nearly equal size, at most `most`, that cover [0, total); at least one."""
+    count = max(1, -(-total // most))
+    return [slice(k * total // count, (k + 1) * total // count) for k in range(count)]
+
+
+def _cut(array: Array | None, part: slice) -> Any:
+    return None if array is None else array[part]
 
 
 def _examples(

@@ -17,7 +17,7 @@ from refbilinear.spec.arrays import Array
 
 Block = Callable[[int, int, Array, Any], None]
 
-MEMORY = 2**24
+MEMORY = 15 * 2**20
 """Bytes of scratch memory that all threads of a call may take together."""
 
 
