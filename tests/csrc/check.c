@@ -44,7 +44,7 @@ enum mood { PLAIN, SPECIAL, SMALL, EXTREME, ANY_BITS, MOODS };
 enum strides { BY_ROW, BY_COLUMN, SPREAD, BACKWARD, REPEATED, STRIDES };
 enum place { /* the inputs, in the order of the arrays above, and the two that are written */
     LEFT, RIGHT, OUT, BIAS_LEFT, BIAS_RIGHT, BIAS_OUT, SKIP, INPUTS,
-    RESULT = INPUTS, SCRATCH, PLACES
+    RESULT = INPUTS, SCRATCH, PACKED, PLACES
 };
 
 typedef struct problem {
@@ -56,13 +56,14 @@ typedef struct problem {
     unsigned flags; /* as F above */
 } problem;
 
-/* A problem in memory. A result has `rows` of `units` of `width` numbers; a call does some units. */
+/* A problem in memory. The result has `numbers` numbers; a call does some units: blocks of a tensor,
+ * examples of a form, which are `width` numbers each. */
 typedef struct task {
     const naive_functions *type;
     rb_layer layer;
     rb_form form;
     enum kind kind;
-    size_t rows, units, width;
+    size_t numbers, units, width;
     char *result;
 } task;
 
@@ -267,23 +268,21 @@ static task make_task(const problem *q, const naive_functions *type, int at_end)
     task t = {.type = type, .kind = q->kind};
     if (q->kind <= GRADIENT) {
         make_layer(q, &t, at_end);
-        t.rows = t.layer.d_out;
-        t.units = naive_pairs(q->d_in + (size_t)t.layer.constant);
-        t.width = 1;
+        t.numbers = t.layer.d_out * naive_pairs(q->d_in + (size_t)t.layer.constant);
     } else {
         size_t numbers = q->d_out * naive_pairs(q->d_in);
         t.form = (rb_form){q->d_out, q->d_in, fill(q, OUT, numbers, type->size, at_end)};
         t.layer.left = fill(q, LEFT, q->n * q->d_in, type->size, at_end);
         t.layer.right = fill(q, RIGHT, q->n * q->d_in, type->size, at_end);
-        t.rows = 1;
         t.units = q->n;
         t.width = q->d_out;
+        t.numbers = t.units * t.width;
     }
-    t.result = place(RESULT, t.rows * t.units * t.width * type->size, at_end, 0);
+    t.result = place(RESULT, t.numbers * type->size, at_end, 0);
     return t;
 }
 
-static size_t bytes_of(const task *t) { return t->rows * t->units * t->width * t->type->size; }
+static size_t bytes_of(const task *t) { return t->numbers * t->type->size; }
 
 static void solve_naively(const task *t, void *to)
 {
@@ -305,19 +304,46 @@ static const rb_functions *functions_of(const rb_variant *variant, const naive_f
 static size_t scratch_bytes(const task *t, const rb_functions *f, size_t units)
 {
     if (t->kind <= GRADIENT)
-        return f->tensor_scratch(t->rows);
+        return f->tensor_scratch(&t->layer);
     return f->form_scratch(&t->form, units, t->kind == QUADRATIC ? 1 : 2);
 }
 
-/* units [first, last) of the result */
+/* Blocks [first, last) of a tensor, from the hidden units at once or from two parts of them. */
+static enum rb_status perform_tensor(const task *t, const rb_functions *f, size_t first, size_t last,
+                                     size_t part, void *scratch, const int *stop)
+{
+    size_t size = t->type->size, hidden = t->layer.d_hidden, skipped = part * t->layer.d_in * size;
+    rb_layer begin = t->layer, end = t->layer;
+    begin.first = end.last = 1;
+    begin.last = !part;
+    if (part) {
+        begin.d_hidden = part;
+        end.d_hidden = hidden - part;
+        end.left = (const char *)end.left + skipped;
+        end.right = end.right ? (const char *)end.right + skipped : NULL;
+        end.out = (const char *)end.out + (ptrdiff_t)part * end.out_column * (ptrdiff_t)size;
+        end.bias_left = end.bias_left ? (const char *)end.bias_left + part * size : NULL;
+        end.bias_right = end.bias_right ? (const char *)end.bias_right + part * size : NULL;
+    }
+    begin.packed = end.packed = arenas[PACKED];
+    if (begin.out)
+        f->pack(&begin, arenas[PACKED]);
+    enum rb_status status = f->tensor(&begin, first, last, t->result, scratch, stop);
+    if (!part || status != RB_DONE)
+        return status;
+    f->pack(&end, arenas[PACKED]);
+    return f->tensor(&end, first, last, t->result, scratch, stop);
+}
+
+/* units [first, last) of the result; of a tensor, from `part` hidden units and then the others */
 static enum rb_status perform(const task *t, const rb_functions *f, size_t first, size_t last,
-                              void *scratch, const int *stop)
+                              size_t part, void *scratch, const int *stop)
 {
     size_t size = t->type->size, skipped = first * t->form.d * size;
     const char *x = (const char *)t->layer.left + skipped;
     char *y = t->result + first * t->width * size;
     if (t->kind <= GRADIENT)
-        return f->tensor(&t->layer, first, last, t->result, scratch, stop);
+        return perform_tensor(t, f, first, last, part, scratch, stop);
     if (t->kind == QUADRATIC)
         return f->quadratic(&t->form, last - first, x, y, scratch, stop);
     const char *z = (const char *)t->layer.right + skipped;
@@ -359,7 +385,7 @@ static void enter_environment(uint64_t which)
 
 /* One call in one of the environments, in scratch memory of exactly the size that was asked for. */
 static enum rb_status call(const problem *q, const task *t, const rb_functions *f, size_t first,
-                           size_t last, int at_end, const int *stop)
+                           size_t last, size_t part, int at_end, const int *stop)
 {
     size_t bytes = scratch_bytes(t, f, last - first);
     char *scratch = place(SCRATCH, bytes, at_end, (q->c % 64) * (q->c % 2 ? t->type->size : 1));
@@ -367,7 +393,7 @@ static enum rb_status call(const problem *q, const task *t, const rb_functions *
     fringe(SCRATCH, scratch, bytes, 0);
     enter_environment(q->c % ENVIRONMENTS);
     unsigned long before = control();
-    enum rb_status status = perform(t, f, first, last, scratch, stop);
+    enum rb_status status = perform(t, f, first, last, part, scratch, stop);
     unsigned long after = control();
     fesetenv(FE_DFL_ENV);
     if (before != after)
@@ -378,42 +404,39 @@ static enum rb_status call(const problem *q, const task *t, const rb_functions *
 
 /* ---- comparisons ---- */
 
-/* what the result must hold now: units [first, last) are done */
-static void extend(char *image, const task *t, size_t first, size_t last)
-{
-    size_t unit = t->width * t->type->size;
-    for (size_t row = 0; row < t->rows; ++row) {
-        size_t at = (row * t->units + first) * unit;
-        memcpy(image + at, expected + at, (last - first) * unit);
-    }
-}
-
-/* all units in one call, or in several, some of them for nothing */
+/* All units in one call, or in several, some of them for nothing. A form's result then holds what is
+ * done, and nothing else; which numbers a block of a tensor holds is the kernel's own business. */
 static void compare(const problem *q, const task *t, const rb_functions *f, int at_end, int split)
 {
     static char image[ARENA];
     static const int go = 0;
     uint64_t state = splitmix64(q->c);
-    size_t bytes = bytes_of(t), first = 0, last;
+    size_t bytes = bytes_of(t), first = 0, last, unit = t->width * t->type->size;
+    size_t units = t->kind <= GRADIENT ? f->blocks(&t->layer) : t->units;
+    size_t part = split && t->layer.out && t->layer.d_hidden ? draw(&state, t->layer.d_hidden) : 0;
     memset(image, 0x5a, bytes);
     memset(t->result, 0x5a, bytes);
     fringe(RESULT, t->result, bytes, 0);
     do {
-        last = split ? first + draw(&state, t->units - first + 1) : t->units;
-        if (call(q, t, f, first, last, at_end, split ? &go : NULL) != RB_DONE)
+        last = split ? first + draw(&state, units - first + 1) : units;
+        if (call(q, t, f, first, last, part, at_end, split ? &go : NULL) != RB_DONE)
             fail("stopped of its own accord");
-        extend(image, t, first, last);
-        if (memcmp(image, t->result, bytes))
+        if (t->kind > GRADIENT && bytes)
+            memcpy(image + first * unit, expected + first * unit, (last - first) * unit);
+        if (t->kind > GRADIENT && memcmp(image, t->result, bytes))
             fail("other bytes than the formulas give");
         first = last;
-    } while (first < t->units);
+    } while (first < units);
+    if (memcmp(expected, t->result, bytes))
+        fail("other bytes than the formulas give");
     fringe(RESULT, t->result, bytes, 1);
 }
 
 static void compare_stopped(const problem *q, const task *t, const rb_functions *f)
 {
     static const int stop = 1;
-    if (bytes_of(t) && q->d_in && call(q, t, f, 0, t->units, 0, &stop) != RB_STOPPED)
+    size_t units = t->kind <= GRADIENT ? f->blocks(&t->layer) : t->units;
+    if (bytes_of(t) && q->d_in && call(q, t, f, 0, units, 0, 0, &stop) != RB_STOPPED)
         fail("did not stop");
 }
 
@@ -484,7 +507,7 @@ static void write_result(const task *t, const rb_variant *variant)
 {
     const rb_functions *f = functions_of(variant, t->type);
     char *scratch = place(SCRATCH, scratch_bytes(t, f, t->units), 0, 0);
-    perform(t, f, 0, t->units, scratch, NULL);
+    perform(t, f, 0, t->kind <= GRADIENT ? f->blocks(&t->layer) : t->units, 0, scratch, NULL);
     if (fwrite(t->result, 1, bytes_of(t), stdout) != bytes_of(t))
         exit(1);
 }

@@ -3,7 +3,7 @@
  * sanitizer; build with small blocks, so that small sizes cross them:
  *
  *   clang -std=c11 -O2 -ffp-contract=off -fsanitize=fuzzer,address,undefined -DRB_DEPTH=3 \
- *       -DRB_PANEL=24 -DRB_OUTPUTS=6 -DRB_CHUNK=64 -Icsrc tests/csrc/fuzz.c csrc/[a-z]*.c -lm */
+ *       -DRB_SUMS=64 -DRB_ROWS=2 -DRB_CHUNK=64 -Icsrc tests/csrc/fuzz.c csrc/[a-z]*.c -lm */
 #include "naive.h"
 #include "refbilinear.h"
 
@@ -42,7 +42,7 @@ typedef struct task {
     const naive_functions *type;
     rb_layer layer;
     rb_form form;
-    size_t n, units; /* examples; columns or examples */
+    size_t n; /* examples */
 } task;
 
 static void take_layer(bytes *from, task *t, size_t flags)
@@ -91,20 +91,35 @@ static void solve_naively(const task *t, int polar, void *y)
         t->type->quadratic(&t->form, t->n, t->layer.left, y);
 }
 
+/* in two calls, cut anywhere */
+static void solve_tensor(const task *t, const rb_functions *f, size_t cut, void *y, void *scratch)
+{
+    rb_layer layer = t->layer;
+    size_t blocks = f->blocks(&layer);
+    void *packed = malloc(layer.d_out * layer.d_hidden * t->type->size + 1);
+    if (!packed)
+        abort();
+    layer.first = layer.last = 1;
+    layer.packed = packed;
+    if (layer.out)
+        f->pack(&layer, packed);
+    f->tensor(&layer, 0, cut % (blocks + 1), y, scratch, NULL);
+    f->tensor(&layer, cut % (blocks + 1), blocks, y, scratch, NULL);
+    free(packed);
+}
+
 static void solve(const task *t, const rb_functions *f, int polar, size_t cut, void *y)
 {
     char *scratch = malloc(t->form.tensor ? f->form_scratch(&t->form, t->n, polar ? 2 : 1)
-                                          : f->tensor_scratch(t->layer.d_out));
+                                          : f->tensor_scratch(&t->layer));
     if (!scratch)
         abort();
-    if (!t->form.tensor) {
-        f->tensor(&t->layer, 0, cut, y, scratch, NULL);
-        f->tensor(&t->layer, cut, t->units, y, scratch, NULL);
-    } else if (polar) {
+    if (!t->form.tensor)
+        solve_tensor(t, f, cut, y, scratch);
+    else if (polar)
         f->bilinear(&t->form, t->n, t->layer.left, t->layer.right, y, scratch, NULL);
-    } else {
+    else
         f->quadratic(&t->form, t->n, t->layer.left, y, scratch, NULL);
-    }
     free(scratch);
 }
 
@@ -139,8 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         compare(&t, more & 2 ? 1 : 0, 0, t.n * t.form.d_out);
     } else {
         take_layer(&from, &t, flags);
-        t.units = naive_pairs(t.layer.d_in + (size_t)t.layer.constant);
-        compare(&t, 0, cut % (t.units + 1), t.units * t.layer.d_out);
+        compare(&t, 0, cut, naive_pairs(t.layer.d_in + (size_t)t.layer.constant) * t.layer.d_out);
     }
     release(&t);
     return 0;

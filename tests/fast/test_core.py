@@ -25,8 +25,8 @@ if not CHECK.exists() or not (KERNEL / "refbilinear.h").exists():
     pytest.skip("the C sources are not here", allow_module_level=True)
 
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
-SMALL_BLOCKS = ["-DRB_DEPTH=5", "-DRB_PANEL=24", "-DRB_OUTPUTS=16", "-DRB_CHUNK=512"]
-ODD_BLOCKS = ["-DRB_DEPTH=33", "-DRB_PANEL=48", "-DRB_OUTPUTS=40", "-DRB_CHUNK=4096"]
+SMALL_BLOCKS = ["-DRB_DEPTH=5", "-DRB_SUMS=256", "-DRB_ROWS=3", "-DRB_CHUNK=512"]
+ODD_BLOCKS = ["-DRB_DEPTH=33", "-DRB_SUMS=9999", "-DRB_ROWS=10", "-DRB_COLUMNS=40", "-DRB_CHUNK=4096"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # name: (compiler, its flags, what runs the program, how many of the drawn cases it has time for);

@@ -407,19 +407,12 @@ def test_variants_and_threads_give_the_same_bits(d, d_hidden, d_out, n, names, d
             assert results(arguments) == want
             patch.setattr(fast, "SMALL", 0)
             patch.setattr(fast, "UNIT", 1)
-            patch.setattr(fast._kernel, "columns", few_columns(fast._kernel.columns))
+            patch.setattr(fast, "CALL", 0)  # a call a block
             for threads in (1, 2, 3, 8):
                 assert results(arguments, threads=threads) == want
-
-
-def few_columns(columns):
-    """Return the kernel's function with a unit of one panel."""
-
-    def least(*arguments):
-        _, panel, scratch = columns(*arguments)
-        return panel, panel, scratch
-
-    return least
+            patch.setattr(fast, "OUTPUTS", 3)
+            patch.setattr(fast, "WEIGHTS", 100)
+            assert results(arguments, threads=2) == want
 
 
 @pytest.mark.parametrize("variant", fast.variants())
