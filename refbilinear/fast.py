@@ -11,7 +11,7 @@ Importing this module fails, with the reason, where there is no kernel; the spec
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -220,19 +220,26 @@ def _fill(
     `units` are left, right and their biases, a row for each hidden unit; `outputs` are the output's
     bias and skip, a row for each output.
     """
-    d_out, d_hidden = len(tensor), len(units[0])
+    d_hidden = len(units[0])
     threads = _threads(threads, 2 * tensor.size * (d_hidden if out is not None else 1))
     if not tensor.size:
         return
+    for few, some in _parts(out, len(tensor), d_hidden):
+        ends = some.start == 0, some.stop == d_hidden
+        weights = None if out is None else out[few, some]
+        arrays = [_cut(a, some) for a in units], weights, [_cut(a, few) for a in outputs]
+        _fill_part(tensor[few], *arrays, constant, ends, threads)
+
+
+def _parts(out: Array | None, d_out: int, d_hidden: int) -> Iterator[tuple[slice, slice]]:
+    """Yield outputs and hidden units whose weights are laid out together; all, without weights."""
     if out is None:
-        _fill_part(tensor, units, None, outputs, constant, (True, True), threads)
+        yield slice(0, d_out), slice(0, d_hidden)
         return
-    for rows in _slices(d_out, OUTPUTS):
-        most = WEIGHTS // (tensor.itemsize * (rows.stop - rows.start))
+    for few in _slices(d_out, OUTPUTS):
+        most = WEIGHTS // (out.itemsize * (few.stop - few.start))
         for some in _slices(d_hidden, max(1, most)):
-            ends = some.start == 0, some.stop == d_hidden
-            part = [_cut(a, some) for a in units], out[rows, some], [_cut(a, rows) for a in outputs]
-            _fill_part(tensor[rows], *part, constant, ends, threads)
+            yield few, some
 
 
 def _fill_part(

@@ -26,7 +26,13 @@ if not CHECK.exists() or not (KERNEL / "refbilinear.h").exists():
 
 FLAGS = ["-std=c11", "-ffp-contract=off", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 SMALL_BLOCKS = ["-DRB_DEPTH=5", "-DRB_SUMS=256", "-DRB_ROWS=3", "-DRB_CHUNK=512"]
-ODD_BLOCKS = ["-DRB_DEPTH=33", "-DRB_SUMS=9999", "-DRB_ROWS=10", "-DRB_COLUMNS=40", "-DRB_CHUNK=4096"]
+ODD_BLOCKS = [
+    "-DRB_DEPTH=33",
+    "-DRB_SUMS=9999",
+    "-DRB_ROWS=10",
+    "-DRB_COLUMNS=40",
+    "-DRB_CHUNK=4096",
+]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 # name: (compiler, its flags, what runs the program, how many of the drawn cases it has time for);

@@ -284,11 +284,12 @@ print(codes, threading.active_count())
     assert out == "[7, 7, 7, 7, 7] 1\n", error
 
 
+# seconds of work each, and results of few megabytes: a virtual machine may take its time for memory
 LONG = {
-    "interaction_tensor": "fast.interaction_tensor(BilinearLayer(w, w, np.ones((256, 8192))), {})",
-    "tensor_gradient": "fast.tensor_gradient(w, np.ones((8192, 256)), {})",
-    "quadratic_form": "fast.quadratic_form(np.ones((64, 131328)), np.ones((40000, 512)), {})",
-    "bilinear_form": "fast.bilinear_form(np.ones((64, 131328)), np.ones((40000, 512)), w[0], {})",
+    "interaction_tensor": "fast.interaction_tensor(BilinearLayer(w, w, np.ones((128, 32768))), {})",
+    "tensor_gradient": "fast.tensor_gradient(w, np.ones((32768, 128)), {})",
+    "quadratic_form": "fast.quadratic_form(np.ones((256, 32896)), np.ones((40000, 256)), {})",
+    "bilinear_form": "fast.bilinear_form(np.ones((256, 32896)), np.ones((40000, 256)), w[0], {})",
 }
 
 
@@ -300,7 +301,7 @@ def test_an_interrupt_ends_the_call_within_a_second(name, count):
     code = f"""
 import numpy as np, threading
 from refbilinear import BilinearLayer, fast
-w = np.ones((8192, 512))
+w = np.ones((32768, 256))
 work = fast.work
 def said(*arguments):
     print("working", flush=True)
@@ -319,7 +320,7 @@ except KeyboardInterrupt:
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=60)
     assert time.monotonic() - start <= 1
-    assert out == "interrupted 1\n", error
+    assert out.endswith("interrupted 1\n"), error  # "working" again for each part of the work
     assert error.endswith("KeyboardInterrupt\n")
     assert process.returncode == -signal.SIGINT
 
