@@ -61,7 +61,8 @@ def _complain(kind: str, error: BaseException | str) -> None:
 
 
 def _study(options: argparse.Namespace) -> int:
-    return jobs.study_digits(_settings(options), options.out, _talk(options))
+    kernel = jobs.import_kernel(options.kernel)
+    return jobs.study_digits(_settings(options), options.out, _talk(options), kernel)
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -77,6 +78,7 @@ def _analyze(options: argparse.Namespace) -> int:
         image=options.image,
         out=options.out,
         talk=_talk(options),
+        kernel=jobs.import_kernel(options.kernel),
     )
 
 
@@ -156,6 +158,7 @@ def _add_study(commands: "Commands") -> None:
     study.add_argument("data", choices=["digits"], help="the 1,797 8x8 digits that are shipped")
     study.add_argument("--out", type=Path, default=Path("digits-report"), help="folder to write")
     _add_settings(study, noise=0.3)
+    _add_kernel(study)
     _add_talk(study)
 
 
@@ -180,6 +183,7 @@ def _add_analyze(commands: "Commands") -> None:
     analyze.add_argument("--data", type=Path, help="an .npz to check and truncate the model on")
     analyze.add_argument("--image", type=_image, metavar="HxW", help="shape of inputs as images")
     analyze.add_argument("--out", type=Path, help="folder to write a report into")
+    _add_kernel(analyze)
     _add_talk(analyze)
 
 
@@ -196,6 +200,11 @@ def _add_settings(command: argparse.ArgumentParser, noise: float) -> None:
     add("--bias", action="store_true", help="give the layer biases")
     add("--residual", action="store_true", help="add the layer's input to its output")
     add("--dtype", choices=["float32", "float64"], default="float32", help="number type")
+
+
+def _add_kernel(command: argparse.ArgumentParser) -> None:
+    words = "what computes the tensor that is checked on data: NumPy or compiled code"
+    command.add_argument("--kernel", choices=list(jobs.KERNELS), default="spec", help=words)
 
 
 def _add_talk(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ Everything here returns numbers; words, tables and pictures are made of them els
 """
 
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,12 @@ from numpy.typing import NDArray
 
 from refbilinear.analysis.spectrum import Spectrum, contributions, effective_rank, eigendecompose
 from refbilinear.oracle.bounds import folded_form_bound, mlp_forward_bound
+from refbilinear.spec import tensor
 from refbilinear.spec.arrays import Array, require_finite
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.loss import accuracy
 from refbilinear.spec.mlp import BilinearMLP, fold, mlp_forward, parameters
-from refbilinear.spec.tensor import (
-    QuadraticForm,
-    homogeneous,
-    interaction_tensor,
-    output_form,
-    quadratic_form,
-)
+from refbilinear.spec.tensor import QuadraticForm, homogeneous, output_form
 
 RANKS = (1, 2, 3, 5, 10)
 EIGH_RATIO = 10  # residual of eigh over d · 2u · ‖Q‖_F; the tests hold it to this
@@ -90,7 +86,7 @@ def _examine_output(layer: BilinearLayer, output: int) -> OutputFinding:
     return OutputFinding(output, form, spectrum, effective_rank(spectrum.eigenvalues))
 
 
-def check_tensor(model: BilinearMLP, x: Array) -> Check:
+def check_tensor(model: BilinearMLP, x: Array, kernel: ModuleType = tensor) -> Check:
     """Compare the outputs of a model's tensor with its forward pass, against the derived bound.
 
     Parameters
@@ -98,6 +94,9 @@ def check_tensor(model: BilinearMLP, x: Array) -> Check:
     model : BilinearMLP
         Of one layer.
     x : (n, d_in) array
+    kernel : module, optional
+        What computes the tensor and its form: `refbilinear.fast`, or the specification by default.
+        Forward pass and bound are the specification's with either.
 
     Returns
     -------
@@ -106,7 +105,7 @@ def check_tensor(model: BilinearMLP, x: Array) -> Check:
     """
     layer = fold(model)
     x_tilde = homogeneous(x) if layer.has_constant else x
-    of_tensor = quadratic_form(interaction_tensor(layer), x_tilde)
+    of_tensor = kernel.quadratic_form(kernel.interaction_tensor(layer), x_tilde)
     error = np.abs(of_tensor.astype(np.float64) - mlp_forward(model, x))
     allowed = folded_form_bound(model, x_tilde) + mlp_forward_bound(model, x)
     return _check(len(x), error, allowed)

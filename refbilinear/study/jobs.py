@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import refbilinear
+from refbilinear.spec import tensor
 from refbilinear.spec.arrays import Array, require_finite
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.loss import accuracy
@@ -40,7 +42,7 @@ from refbilinear.study.findings import (
 from refbilinear.threads import usable_cores
 
 SCHEMA = "refbilinear-study-1"
-KERNEL = "spec"  # what computes in a study
+KERNELS = {"spec": "refbilinear.spec.tensor", "fast": "refbilinear.fast"}
 EXTRAS = ("matplotlib", "tqdm", "pooch", "safetensors")
 REPORT_FILES = {"report.html", "metrics.json", "spectrum.npz", *report.CAPTIONS}
 STUDY_FILES = {"model.npz", *REPORT_FILES}
@@ -78,7 +80,12 @@ class Talk(NamedTuple):
     as_json: bool
 
 
-def study_digits(settings: Settings, out: Path, talk: Talk) -> int:
+def import_kernel(name: str) -> ModuleType:
+    """Import what computes a tensor: done first, so that a missing one costs no training."""
+    return import_module(KERNELS[name])
+
+
+def study_digits(settings: Settings, out: Path, talk: Talk, kernel: ModuleType = tensor) -> int:
     """Train on the shipped digits, read the model, write the folder `out`; return the exit code."""
     started = time.perf_counter()
     data = digits(settings.dtype)
@@ -88,8 +95,9 @@ def study_digits(settings: Settings, out: Path, talk: Talk) -> int:
             write_file(folder / "model.npz", model_bytes(trained.model))
             seconds = {"training": time.perf_counter() - started}
             findings = _examine(fold(trained.model), range(data.classes), talk)
-            metrics = _about("digits") | _training_metrics(settings, trained, data)
-            metrics |= _outputs_metrics(findings) | _data_metrics(trained.model, findings, data)
+            metrics = _about("digits", kernel) | _training_metrics(settings, trained, data)
+            metrics |= _outputs_metrics(findings)
+            metrics |= _data_metrics(trained.model, findings, data, kernel)
             pictures = _pictures(findings, (8, 8), metrics, data, talk)
             metrics["seconds"] = seconds | {"total": time.perf_counter() - started}
             _fill(folder, "Handwritten digits, read from the weights", metrics, pictures, findings)
@@ -121,6 +129,7 @@ def analyze_file(
     image: tuple[int, int] | None,
     out: Path | None,
     talk: Talk,
+    kernel: ModuleType = tensor,
 ) -> int:
     """Read a model file's outputs as quadratic forms; return the exit code.
 
@@ -136,10 +145,10 @@ def analyze_file(
     shape = _image_shape(image, layer.d_in)
     with _report_folder(out) as folder:
         findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
-        metrics = _about("analyze") | {"settings": {"model": path.name}}
+        metrics = _about("analyze", kernel) | {"settings": {"model": path.name}}
         metrics |= _outputs_metrics(findings, top)
         if data is not None:
-            metrics |= _data_metrics(model, findings, data)
+            metrics |= _data_metrics(model, findings, data, kernel)
         if folder is not None:
             pictures = _pictures(findings, shape, metrics, data, talk)
             _fill(folder, f"{path.name}, read from the weights", metrics, pictures, findings)
@@ -244,14 +253,19 @@ def _examine(layer: BilinearLayer, outputs: Sequence[int], talk: Talk) -> list[O
     return examine(layer, progress(outputs, len(outputs), "spectra", quiet=talk.quiet))
 
 
-def _about(command: str) -> dict[str, Any]:
+def _about(command: str, kernel: ModuleType = tensor) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "command": command,
         "version": refbilinear.__version__,
         "numpy": np.__version__,
-        "kernel": KERNEL,
+        "kernel": _kernel_name(kernel),
     }
+
+
+def _kernel_name(kernel: ModuleType) -> str:
+    """Return what is recorded of the choice: of the compiled kernel, with its variant."""
+    return "spec" if kernel is tensor else f"fast ({kernel.active()})"
 
 
 def _training_metrics(settings: Settings, trained: Trained, data: Dataset) -> dict[str, Any]:
@@ -272,12 +286,12 @@ def _outputs_metrics(findings: Sequence[OutputFinding], top: int = 5) -> dict[st
 
 
 def _data_metrics(
-    model: BilinearMLP, findings: Sequence[OutputFinding], data: Dataset
+    model: BilinearMLP, findings: Sequence[OutputFinding], data: Dataset, kernel: ModuleType
 ) -> dict[str, Any]:
     """Return the tensor's check, the accuracy, and the truncated ones if all outputs are in."""
     x, labels = data.x_test, data.y_test
     metrics = {
-        "check": check_tensor(model, x)._asdict(),
+        "check": check_tensor(model, x, kernel)._asdict(),
         "test_accuracy": accuracy(mlp_forward(model, x), labels),
     }
     if [found.output for found in findings] == list(range(model.d_out)):

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+import refbilinear
 from refbilinear import BilinearLayer, accuracy, init_mlp, mlp_forward
 from refbilinear.study import digits, extras, jobs, load, plots, report, save
 from refbilinear.study.cli import main
@@ -307,6 +308,98 @@ def test_info_says_why_there_is_no_kernel(monkeypatch, capsys):
     assert re.search(r"^kernel +none: .*refbilinear.fast", capsys.readouterr().out, re.MULTILINE)
 
 
+def written(folder):
+    """Return what a job wrote: its metrics but the seconds, and the bytes of its arrays."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics.pop("seconds", None)
+    return metrics, {path.name: path.read_bytes() for path in folder.glob("*.npz")}
+
+
+@pytest.fixture
+def fast():
+    return pytest.importorskip("refbilinear.fast", exc_type=ImportError)
+
+
+def test_either_kernel_checks_the_study_and_is_recorded(fast, tmp_path, undrawn):
+    found = {}
+    for kernel, name in (("spec", "spec"), ("fast", f"fast ({fast.active()})")):
+        out = tmp_path / kernel
+        assert run("study", "digits", "--out", out, "--quiet", "--kernel", kernel, *FEW) == 0
+        assert f"kernel {name}, " in (out / "report.html").read_text()
+        found[kernel] = written(out)
+        assert found[kernel][0].pop("kernel") == name
+        # Both are within the bound of one forward pass, so within twice the bound of each other.
+        check = found[kernel][0].pop("check")
+        assert check["passed"]
+        assert 0 < check["worst_error"] <= check["allowed_there"]
+    assert found["spec"] == found["fast"]
+
+
+def test_on_small_integers_the_kernels_write_the_same(fast, tmp_path, undrawn):
+    """No sum is rounded, so nothing but the name may differ."""
+    x = np.random.default_rng(0).integers(-9, 10, (60, 6))
+    words = ["analyze", model_file(tmp_path), "--data", data_file(tmp_path, x=x), "--quiet"]
+    found = []
+    for kernel in ("spec", "fast"):
+        assert run(*words, "--kernel", kernel, "--out", tmp_path / kernel) == 0
+        found.append(written(tmp_path / kernel))
+    assert found[0][0].pop("kernel") != found[1][0].pop("kernel")
+    assert found[0][0]["check"]["worst_error"] == 0
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("function", ["interaction_tensor", "quadratic_form"])
+def test_the_chosen_kernel_is_what_computes(function, fast, tmp_path, monkeypatch, undrawn):
+    """A mistake planted in one kernel is found by the check of that kernel alone."""
+    right = getattr(fast, function)
+    monkeypatch.setattr(fast, function, lambda *arguments: right(*arguments) * 2)
+    analyze = ["analyze", model_file(tmp_path), "--data", data_file(tmp_path), "--quiet"]
+    for words in (analyze, ["study", "digits", "--out", tmp_path / "out", "--quiet", *FEW]):
+        assert run(*words) == 0
+        assert run(*words, "--kernel", "fast") == 1
+
+
+KERNEL_JOBS = {
+    "study": lambda folder: ["study", "digits", "--out", folder / "out"],
+    "analyze": lambda folder: ["analyze", folder / "model.npz", "--out", folder / "out"],
+}
+
+
+@pytest.fixture(params=KERNEL_JOBS)
+def no_work(request, tmp_path, monkeypatch):
+    """Return the words of a job that fails, in words of its own, once it reads anything."""
+    for reader in ("digits", "load", "staged_folder"):
+        monkeypatch.setattr(jobs, reader, None)
+    monkeypatch.delitem(sys.modules, "refbilinear.fast", raising=False)
+    return KERNEL_JOBS[request.param](tmp_path)
+
+
+def test_a_missing_kernel_is_told_before_any_work(no_work, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "refbilinear._kernel", None)
+    monkeypatch.delattr(refbilinear, "_kernel", raising=False)
+    assert run(*no_work, "--kernel", "fast") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("refbilinear: error: refbilinear.fast needs the compiled kernel, which")
+    assert "or use refbilinear.spec" in said
+    assert names(tmp_path) == set()
+
+
+def test_a_kernel_that_refuses_is_told_before_any_work(
+    fast, no_work, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("REFBILINEAR_VARIANT", "abacus")
+    assert run(*no_work, "--kernel", "fast") == 2
+    said = capsys.readouterr().err
+    assert said.startswith("refbilinear: error: REFBILINEAR_VARIANT must be one of")
+    assert names(tmp_path) == set()
+
+
+def test_the_compiled_kernel_is_imported_only_when_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "refbilinear.fast", None)
+    words = ["analyze", model_file(tmp_path), "--data", data_file(tmp_path), "--quiet"]
+    assert run(*words) == run(*words, "--kernel", "spec") == 0
+
+
 @pytest.mark.parametrize("command", ["study", "train", "analyze", "info"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit, match="0"):
@@ -465,6 +558,8 @@ BAD = {
     "noise nan": (["study", "digits", "--noise", "nan"], "--noise: must be a finite number"),
     "decay word": (["study", "digits", "--weight-decay", "much"], "finite number of at least 0; got much"),
     "dtype": (["study", "digits", "--dtype", "float16"], "invalid choice: 'float16'"),
+    "kernel": (["study", "digits", "--kernel", "quick"], "--kernel: invalid choice: 'quick'"),
+    "kernel of analyze": (["analyze", model_file, "--kernel", "quick"], "--kernel: invalid choice: 'quick'"),
     "out in nowhere": (["study", "digits", "--out", "nowhere/out"], "nowhere does not exist"),
     "out is here": (["study", "digits", "--out", "."], "is the working folder, or above it"),
     "out is nothing": (["study", "digits", "--out", ""], "is the working folder, or above it"),

@@ -1,7 +1,17 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from refbilinear import BilinearLayer, BilinearMLP, form_value, init_mlp, mlp_forward
+from refbilinear import (
+    BilinearLayer,
+    BilinearMLP,
+    form_value,
+    init_mlp,
+    interaction_tensor,
+    mlp_forward,
+    quadratic_form,
+)
 from refbilinear.oracle.bounds import gamma
 from refbilinear.spec.mlp import fold
 from refbilinear.study import findings
@@ -23,18 +33,22 @@ def test_the_tensor_of_an_honest_model_passes(dtype, bias):
     assert check.examples == 11
 
 
-def test_a_wrong_tensor_does_not_pass(monkeypatch):
-    right = findings.interaction_tensor
-    monkeypatch.setattr(findings, "interaction_tensor", lambda layer: right(layer) * (1 + 1e-9))
-    check = findings.check_tensor(MODEL, X)
+def kernel_off_by(factor):
+    """Return a kernel that is right but for a factor of the tensor."""
+    return SimpleNamespace(
+        interaction_tensor=lambda layer: interaction_tensor(layer) * factor,
+        quadratic_form=quadratic_form,
+    )
+
+
+def test_a_wrong_tensor_does_not_pass():
+    check = findings.check_tensor(MODEL, X, kernel_off_by(1 + 1e-9))
     assert not check.passed
     assert check.worst_ratio > 1
 
 
-def test_a_tensor_with_nan_does_not_pass(monkeypatch):
-    right = findings.interaction_tensor
-    monkeypatch.setattr(findings, "interaction_tensor", lambda layer: right(layer) * np.nan)
-    assert not findings.check_tensor(MODEL, X).passed
+def test_a_tensor_with_nan_does_not_pass():
+    assert not findings.check_tensor(MODEL, X, kernel_off_by(np.nan)).passed
 
 
 def test_zero_weights_are_exactly_right_and_any_error_beyond_is_infinitely_wrong():
