@@ -423,6 +423,7 @@ def progress(text: str) -> None:
 
 COMMON = {
     "dtype": "{dtype}",
+    "load": "{load:.1f}",
     "ms": "{ms:.1f}",
     "GFLOP/s": "{gflops:.0f}",
     "of GEMM": "{of_gemm:.2f}",
@@ -478,14 +479,14 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 LEGEND = """\
-{processor}, {threads} threads, kernel {variant}; Python {python}, NumPy {numpy}, PyTorch {torch},
-opt_einsum {opt_einsum}; load before the run {load:.2f}. Medians over rounds ({rounds}), each in a
-process of its own, by `benchmarks/bench_tensor.py`. The last columns are their time over ours; a
-dash was not timed. *of GEMM*: our rate over that of NumPy's product of 2048³. *ceiling*:
-d_out/(d_out + 3), since three operations make a pair. *error/bound*: the worst of all entries,
-against the specification in float64. *speedup*: of all threads over one, and over what GEMM gains.
-*forward*: of the layer, batch 2048; below a d_hidden of *break-even* the factors are cheaper than
-their tensor."""
+{processor}, threads: {threads}, kernel {variant}; Python {python}, NumPy {numpy}, PyTorch {torch},
+opt_einsum {opt_einsum}; load before the run {load:.2f}, and in the table before the rounds of a
+case, our own processes included. Medians over rounds ({rounds}), each in a process of its own, by
+`benchmarks/bench_tensor.py`. The last columns are their time over ours; a dash was not timed.
+*of GEMM*: our rate over that of NumPy's product of 2048³. *ceiling*: d_out/(d_out + 3), since three
+operations make a pair. *error/bound*: the worst of all entries, against the specification in
+float64. *speedup*: of all threads over one, and over what GEMM gains. *forward*: of the layer,
+batch 2048; below a d_hidden of *break-even* the factors are cheaper than their tensor."""
 
 
 # ---- the command ----
