@@ -398,6 +398,11 @@ static void NAME(form)(size_t nv, size_t depth, const SCALAR *l, const SCALAR *r
 #undef WIDTH
 }
 
+/* Scratch memory, in pieces of whole passes. */
+typedef struct NAME(memory) {
+    SCALAR *pairs, *more, *left, *right, *l, *r;
+} NAME(memory);
+
 /* ---- results: a tile of pairs goes to one row of the matrices, or folded to two ---- */
 
 typedef struct NAME(place) {
@@ -454,6 +459,21 @@ static void NAME(multiply_pieces)(const NAME(plan) *plan, const NAME(pass) *pass
     }
 }
 
+/* likewise for `valid` columns of one row, where the pairs stay in registers */
+static void NAME(fuse_piece)(const NAME(plan) *plan, const NAME(pass) *pass, const SCALAR *packed,
+                             const SCALAR *l, const SCALAR *r, const NAME(memory) *m, SCALAR *c,
+                             size_t valid)
+{
+    SCALAR tile[ACCUMULATORS * LANES];
+    NAME(place) place = {c, c, valid, 0};
+    memset(tile, 0, sizeof tile);
+    for (size_t o = 0; o < plan->groups.small && !pass->first; ++o)
+        NAME(copy_in)(&place, o * plan->pitch, tile + o * plan->width);
+    plan->fused(pass, packed, l, r, m->left, m->right, tile, plan->width);
+    for (size_t o = 0; o < plan->groups.small; ++o)
+        NAME(copy_out)(&place, o * plan->pitch, tile + o * plan->width);
+}
+
 /* out = identity: B[o] is the pair of unit o, halved */
 static void NAME(store_pairs)(const NAME(plan) *plan, const NAME(pass) *pass, SCALAR *pairs,
                               const NAME(place) *place)
@@ -491,11 +511,6 @@ typedef struct NAME(block) {
     int diagonal;
 } NAME(block);
 
-/* Scratch memory, in pieces of whole passes. */
-typedef struct NAME(memory) {
-    SCALAR *pairs, *more, *left, *right, *l, *r;
-} NAME(memory);
-
 /* The pieces start at different distances from a 4096-byte boundary: a processor takes a load for
  * dependent on a store with the same distance. */
 static NAME(memory) NAME(memory_of)(const NAME(plan) *plan, SCALAR *scratch)
@@ -523,6 +538,14 @@ static void NAME(folded_tile)(const NAME(plan) *plan, const NAME(pass) *pass, co
     size_t low = fold ? t - 1 : high;
     NAME(place) place = {tensor + rb_pairs(j + high) + j, tensor + rb_pairs(j + low) + j, high + 1,
                          fold ? low + 1 : 0};
+    if (plan->fused) {
+        for (size_t n = 0; n < 1 + (size_t)fold; ++n) {
+            size_t i = n ? low : high, at = i * depth;
+            SCALAR *c = n ? place.folded : place.row;
+            NAME(fuse_piece)(plan, pass, packed, m->l + at, m->r + at, m, c, i + 1);
+        }
+        return;
+    }
     NAME(form)(plan->nv, depth, m->l + high * depth, m->r + high * depth, m->left, m->right, m->pairs);
     if (fold) {
         NAME(form)(plan->nv, depth, m->l + low * depth, m->r + low * depth, m->left, m->right, m->more);

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -298,8 +299,9 @@ def test_greeting_and_information(capsys):
     assert f"numpy        {np.__version__}" in capsys.readouterr().out
     assert run("info", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["kernel"] in facts["variants"]
-    assert facts["threads"] >= 1
+    compiled = find_spec("refbilinear._kernel") is not None
+    assert not compiled or facts["kernel"] in facts["variants"]
+    assert not compiled or facts["threads"] >= 1
 
 
 def test_info_says_why_there_is_no_kernel(monkeypatch, capsys):
