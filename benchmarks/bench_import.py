@@ -13,7 +13,12 @@ from statistics import median
 
 import machine
 
-STATEMENTS = {"nothing": "pass", "numpy": "import numpy", "refbilinear": "import refbilinear"}
+STATEMENTS = {
+    "nothing": "pass",
+    "numpy": "import numpy",
+    "refbilinear": "import refbilinear",
+    "fast": "import refbilinear, refbilinear.fast",
+}
 
 
 def once(statement: str) -> float:

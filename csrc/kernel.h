@@ -429,7 +429,8 @@ static void NAME(multiply)(const NAME(plan) *plan, const NAME(pass) *pass, const
     for (size_t group = 0; group < plan->groups.count; ++group) {
         int larger = group < plan->groups.larger;
         size_t mr = plan->groups.small + (size_t)larger;
-        for (size_t r = mr; r < 2 * mr; ++r) { /* the next group's sums, while this one works */
+        size_t ahead = group + 1 < plan->groups.count ? mr + plan->groups.small : mr;
+        for (size_t r = mr; r < ahead; ++r) { /* the next group's sums, while this one works */
             __builtin_prefetch(c + r * plan->pitch, 1);
             __builtin_prefetch(c + r * plan->pitch + plan->width - 1, 1);
         }

@@ -141,3 +141,55 @@ def test_the_first_difference_is_named(tmp_path):
     assert "scalar f64" in done.stdout
     assert done.stdout.endswith("other bytes than the formulas give\n")
     assert done.stdout.count("\n") == 1
+
+
+HALVES = """
+typedef float wide32 __attribute__((vector_size(64)));
+typedef double wide64 __attribute__((vector_size(64)));
+typedef union { wide32 all; __m256 half[2]; } pair32;
+typedef union { wide64 all; __m256d half[2]; } pair64;
+#define INLINED static inline __attribute__((always_inline))
+INLINED wide32 fma32(wide32 a, wide32 b, wide32 c)
+{
+    pair32 x = {a}, y = {b}, z = {c};
+    for (int k = 0; k < 2; ++k) z.half[k] = _mm256_fmadd_ps(x.half[k], y.half[k], z.half[k]);
+    return z.all;
+}
+INLINED wide64 fma64(wide64 a, wide64 b, wide64 c)
+{
+    pair64 x = {a}, y = {b}, z = {c};
+    for (int k = 0; k < 2; ++k) z.half[k] = _mm256_fmadd_pd(x.half[k], y.half[k], z.half[k]);
+    return z.all;
+}
+INLINED wide32 set32(float s)
+{
+    pair32 z = {.half = {_mm256_set1_ps(s), _mm256_set1_ps(s)}};
+    return z.all;
+}
+INLINED wide64 set64(double s)
+{
+    pair64 z = {.half = {_mm256_set1_pd(s), _mm256_set1_pd(s)}};
+    return z.all;
+}
+#define FMA_F32(a, b, c) fma32(a, b, c)
+#define FMA_F64(a, b, c) fma64(a, b, c)
+#define SET1_F32(s) set32(s)
+#define SET1_F64(s) set64(s)
+"""
+
+
+def test_the_loops_of_avx512_on_a_processor_without_it(tmp_path):
+    """Its shapes and widths run on AVX2, each vector as two halves: all but four instructions."""
+    if missing("cc") or platform.machine() != "x86_64":
+        pytest.skip("needs a compiler for x86-64")
+    source = (KERNEL / "avx512.c").read_text().replace("avx512f", "avx2")
+    start, end = source.index("#define FMA_F32"), source.index('#include "registers.h"')
+    (tmp_path / "avx512.c").write_text(source[:start] + HALVES + source[end:])
+    flags = [*FLAGS, "-O1", "-Wno-psabi", f"-I{KERNEL}"]
+    others = [path for path in sorted(KERNEL.glob("*.c")) if path.name != "avx512.c"]
+    run("cc", *flags, CHECK, *others, "avx512.c", "-o", "check", "-lm", cwd=tmp_path)
+    if "avx512" not in variants([tmp_path / "check"]):
+        pytest.skip("the processor has no AVX2")
+    run(tmp_path / "check", "--cases", "400")
+    output = run(tmp_path / "check", "--hash", "avx512")
+    assert hashlib.sha256(output).hexdigest() == BITS
