@@ -288,12 +288,13 @@ static size_t NAME(vectors)(size_t outputs)
     return (size_t)(mr ? VECTORS_OF(mr) : 1);
 }
 
-/* How a layer is cut up. The triangle is cut into bands of `width` rows, the width of a strip of
- * columns; the part of a band on the diagonal is a triangle, whose rows are folded: one long row and
- * one short row fill a tile together. */
+/* How a layer is cut up. The triangle is cut into bands of rows, as high as one strip of columns is
+ * wide or as some are; where a strip meets the diagonal is a triangle, whose rows are folded: one
+ * long row and one short row fill a tile together. */
 typedef struct NAME(plan) {
     size_t d, pitch;                  /* coordinates; numbers in a row of the tensor */
     size_t nv, width, depth;          /* vectors and columns of a strip, hidden units of a pass */
+    size_t height;                    /* of a band, in strips */
     size_t rows, strips;              /* of a block, at most */
     rb_rows groups;                   /* of outputs */
     NAME(tensor_shape) larger, small; /* the tiles of groups of small + 1 and of small outputs */
@@ -308,7 +309,8 @@ static NAME(plan) NAME(plan_of)(const rb_layer *layer)
     plan.pitch = rb_pairs(plan.d);
     plan.width = plan.nv * LANES;
     plan.depth = rb_between(1, pairs / plan.width, RB_DEPTH);
-    plan.rows = rb_between(1, results / plan.width, rb_least(RB_ROWS, plan.width));
+    plan.height = results / plan.width > plan.width ? rb_between(1, RB_ROWS / plan.width, RB_ROWS) : 1;
+    plan.rows = rb_between(1, results / plan.width, plan.height * plan.width);
     plan.strips = rb_between(1, results / plan.rows / plan.width, RB_COLUMNS / plan.width);
     plan.groups = rb_rows_of(layer->d_out, MOST_ROWS);
     plan.larger = NAME(tensor_shape_of)(plan.groups.small + 1, plan.nv);
@@ -506,17 +508,18 @@ static void NAME(add_affine)(const rb_layer *layer, size_t pitch, size_t j, size
 /* ---- blocks: some tiles of each of some strips of one band ---- */
 
 typedef struct NAME(block) {
-    size_t start, size;  /* of the band: its first row, and how many there are */
-    size_t tile, tiles;  /* [tile, tiles), a row each, or two rows folded */
+    size_t start, rows;   /* the rows whose factors it needs */
     size_t strip, strips; /* [strip, strips); a block on the diagonal has that strip alone */
-    int diagonal;
+    size_t tile, tiles;   /* [tile, tiles): a row each, but for the first, which are folded */
+    size_t folded, size;  /* how many those are, and rows of their triangle, from `start` on */
+    int closes;           /* holds the last row of its band */
 } NAME(block);
 
 /* The pieces start at different distances from a 4096-byte boundary: a processor takes a load for
  * dependent on a store with the same distance. */
 static NAME(memory) NAME(memory_of)(const NAME(plan) *plan, SCALAR *scratch)
 {
-    size_t piece = plan->depth * plan->width + 64 / sizeof(SCALAR) * 9;
+    size_t piece = plan->depth * plan->width * plan->height + 64 / sizeof(SCALAR) * 9;
     NAME(memory) m = {scratch, scratch + piece, scratch + 2 * piece, scratch + 3 * piece,
                       scratch + 4 * piece, scratch + 5 * piece};
     return m;
@@ -525,11 +528,11 @@ static NAME(memory) NAME(memory_of)(const NAME(plan) *plan, SCALAR *scratch)
 static size_t NAME(tensor_scratch)(const rb_layer *layer)
 {
     NAME(plan) plan = NAME(plan_of)(layer);
-    size_t piece = plan.depth * plan.width + 64 / sizeof(SCALAR) * 9;
+    size_t piece = plan.depth * plan.width * plan.height + 64 / sizeof(SCALAR) * 9;
     return 64 + 6 * sizeof(SCALAR) * piece;
 }
 
-/* the tile t of a band's triangle: row `high` as far as it goes, and row `low` in what is left */
+/* the tile t of a triangle: row `high` as far as it goes, and row `low` in what is left */
 static void NAME(folded_tile)(const NAME(plan) *plan, const NAME(pass) *pass, const NAME(block) *b,
                               size_t t, const NAME(memory) *m, const SCALAR *packed, int identity,
                               SCALAR *tensor)
@@ -559,13 +562,12 @@ static void NAME(folded_tile)(const NAME(plan) *plan, const NAME(pass) *pass, co
         NAME(multiply_pieces)(plan, pass, packed, m->pairs, &place);
 }
 
-/* the tile of row start + t and of the strip at column j, wholly below the diagonal */
-static void NAME(whole_tile)(const NAME(plan) *plan, const NAME(pass) *pass, const NAME(block) *b,
-                             size_t t, size_t j, const NAME(memory) *m, const SCALAR *packed,
-                             int identity, SCALAR *tensor)
+/* the tile of a row and of the strip at column j, wholly below the diagonal */
+static void NAME(whole_tile)(const NAME(plan) *plan, const NAME(pass) *pass, size_t row, size_t j,
+                             const SCALAR *l, const SCALAR *r, const NAME(memory) *m,
+                             const SCALAR *packed, int identity, SCALAR *tensor)
 {
-    const SCALAR *l = m->l + (t - b->tile) * pass->depth, *r = m->r + (t - b->tile) * pass->depth;
-    SCALAR *c = tensor + rb_pairs(b->start + t) + j;
+    SCALAR *c = tensor + rb_pairs(row) + j;
     NAME(place) place = {c, c, plan->width, 0};
     if (plan->fused) {
         plan->fused(pass, packed, l, r, m->left, m->right, c, plan->pitch);
@@ -582,13 +584,12 @@ static void NAME(whole_tile)(const NAME(plan) *plan, const NAME(pass) *pass, con
 static void NAME(pass_block)(const rb_layer *layer, const NAME(plan) *plan, const NAME(pass) *pass,
                              const NAME(block) *b, size_t h, SCALAR *tensor, NAME(memory) m)
 {
-    size_t depth = pass->depth, width = plan->width, d_in = layer->d_in;
-    size_t i = b->start + (b->diagonal ? 0 : b->tile), end = b->start + (b->diagonal ? b->size : b->tiles);
+    size_t depth = pass->depth, width = plan->width, d_in = layer->d_in, end = b->start + b->rows;
     const SCALAR *packed = layer->out ? (const SCALAR *)layer->packed + h * layer->d_out : NULL;
     SCALAR *result = layer->out ? tensor : tensor + h * plan->pitch;
-    NAME(pack_rows)(layer->left, layer->bias_left, d_in, h, depth, i, end, m.l);
+    NAME(pack_rows)(layer->left, layer->bias_left, d_in, h, depth, b->start, end, m.l);
     if (layer->right)
-        NAME(pack_rows)(layer->right, layer->bias_right, d_in, h, depth, i, end, m.r);
+        NAME(pack_rows)(layer->right, layer->bias_right, d_in, h, depth, b->start, end, m.r);
     else
         m.right = NULL;
     for (size_t strip = b->strip; strip < b->strips; ++strip) {
@@ -596,11 +597,14 @@ static void NAME(pass_block)(const rb_layer *layer, const NAME(plan) *plan, cons
         NAME(pack_strip)(layer->left, layer->bias_left, d_in, h, depth, j, width, m.left);
         if (m.right)
             NAME(pack_strip)(layer->right, layer->bias_right, d_in, h, depth, j, width, m.right);
-        for (size_t t = b->tile; t < b->tiles; ++t)
-            if (b->diagonal)
+        for (size_t t = b->tile; t < b->tiles; ++t) {
+            size_t row = b->folded ? width + t - b->folded : t - b->tile, at = row * depth;
+            if (t < b->folded)
                 NAME(folded_tile)(plan, pass, b, t, &m, packed, !layer->out, result);
             else
-                NAME(whole_tile)(plan, pass, b, t, j, &m, packed, !layer->out, result);
+                NAME(whole_tile)(plan, pass, b->start + row, j, m.l + at, m.r + at, &m, packed,
+                                 !layer->out, result);
+        }
     }
 }
 
@@ -624,35 +628,87 @@ static int NAME(all_passes)(const rb_layer *layer, const NAME(plan) *plan, const
  * on the diagonal last. */
 
 
-static size_t NAME(tiles_on_diagonal)(const NAME(plan) *plan, size_t size)
+INLINE size_t NAME(band_start)(const NAME(plan) *plan, size_t band)
 {
-    return size == plan->width ? size / 2 + 1 : size;
+    return rb_least(band * plan->height * plan->width, plan->d);
+}
+
+/* the block on the diagonal that has all tiles of strip s of a band */
+static NAME(block) NAME(whole_diagonal)(const NAME(plan) *plan, size_t band, size_t s)
+{
+    size_t strip = band * plan->height + s, start = strip * plan->width;
+    size_t rows = NAME(band_start)(plan, band + 1) - start, size = rb_least(rows, plan->width);
+    size_t folded = size == plan->width ? size / 2 + 1 : size;
+    NAME(block) b = {start, rows, strip, strip + 1, 0, folded + rows - size, folded, size, 1};
+    return b;
+}
+
+static size_t NAME(strips_of_band)(const NAME(plan) *plan, size_t band)
+{
+    return rb_parts(NAME(band_start)(plan, band + 1) - NAME(band_start)(plan, band), plan->width);
+}
+
+/* the blocks that do not touch the diagonal: so many down, so many across */
+static size_t NAME(blocks_down)(const NAME(plan) *plan, size_t band)
+{
+    return rb_parts(NAME(band_start)(plan, band + 1) - NAME(band_start)(plan, band), plan->rows);
+}
+
+static size_t NAME(blocks_across)(const NAME(plan) *plan, size_t band)
+{
+    return rb_parts(band * plan->height, plan->strips);
 }
 
 static size_t NAME(blocks_of_band)(const NAME(plan) *plan, size_t band)
 {
-    size_t size = rb_least(plan->d - band * plan->width, plan->width);
-    return rb_parts(size, plan->rows) * rb_parts(band, plan->strips) +
-           rb_parts(NAME(tiles_on_diagonal)(plan, size), plan->rows);
+    size_t count = NAME(blocks_down)(plan, band) * NAME(blocks_across)(plan, band);
+    for (size_t s = 0; s < NAME(strips_of_band)(plan, band); ++s)
+        count += rb_parts(NAME(whole_diagonal)(plan, band, s).tiles, plan->rows);
+    return count;
+}
+
+/* block n of those that do not touch the diagonal */
+static NAME(block) NAME(block_below)(const NAME(plan) *plan, size_t band, size_t n)
+{
+    size_t across = NAME(blocks_across)(plan, band), strip = n % across * plan->strips;
+    size_t first = NAME(band_start)(plan, band), end = NAME(band_start)(plan, band + 1);
+    size_t start = first + n / across * plan->rows, rows = rb_least(end - start, plan->rows);
+    size_t strips = rb_least(strip + plan->strips, band * plan->height);
+    NAME(block) b = {start, rows, strip, strips, 0, rows, 0, 0, start + rows == end};
+    return b;
+}
+
+/* block n of those on the diagonal */
+static NAME(block) NAME(block_on_diagonal)(const NAME(plan) *plan, size_t band, size_t n)
+{
+    NAME(block) b = NAME(whole_diagonal)(plan, band, 0);
+    for (size_t s = 0, count; n >= (count = rb_parts(b.tiles, plan->rows)); n -= count)
+        b = NAME(whole_diagonal)(plan, band, ++s);
+    /* the last row stands in the last tile, or folded in the first */
+    size_t last = b.rows > b.size ? b.tiles - 1 : 0;
+    b.tile = n * plan->rows;
+    b.tiles = rb_least(b.tile + plan->rows, b.tiles);
+    b.closes = b.tile <= last && last < b.tiles;
+    return b;
 }
 
 static NAME(block) NAME(block_of)(const NAME(plan) *plan, size_t band, size_t n)
 {
-    size_t start = band * plan->width, size = rb_least(plan->d - start, plan->width);
-    size_t across = rb_parts(band, plan->strips), whole = rb_parts(size, plan->rows) * across;
-    int diagonal = n >= whole;
-    size_t down = diagonal ? n - whole : n / across, strip = diagonal ? band : n % across * plan->strips;
-    size_t tiles = diagonal ? NAME(tiles_on_diagonal)(plan, size) : size, tile = down * plan->rows;
-    size_t strips = diagonal ? band + 1 : rb_least(strip + plan->strips, band);
-    NAME(block) b = {start, size, tile, rb_least(tile + plan->rows, tiles), strip, strips, diagonal};
-    return b;
+    size_t below = NAME(blocks_down)(plan, band) * NAME(blocks_across)(plan, band);
+    return n < below ? NAME(block_below)(plan, band, n)
+                     : NAME(block_on_diagonal)(plan, band, n - below);
+}
+
+static size_t NAME(bands)(const NAME(plan) *plan)
+{
+    return rb_parts(plan->d, plan->height * plan->width);
 }
 
 static size_t NAME(blocks)(const rb_layer *layer)
 {
     NAME(plan) plan = NAME(plan_of)(layer);
     size_t count = 0;
-    for (size_t band = 0; band < rb_parts(plan.d, plan.width); ++band)
+    for (size_t band = 0; band < NAME(bands)(&plan); ++band)
         count += NAME(blocks_of_band)(&plan, band);
     return count;
 }
@@ -660,10 +716,9 @@ static size_t NAME(blocks)(const rb_layer *layer)
 static int NAME(compute_block)(const rb_layer *layer, const NAME(plan) *plan, const NAME(block) *b,
                                SCALAR *tensor, SCALAR *scratch, const int *stop)
 {
-    size_t last = b->start + (b->diagonal ? b->size - b->tile : b->tiles); /* beyond its last row */
     if (!NAME(all_passes)(layer, plan, b, tensor, scratch, stop))
         return 0;
-    if (layer->last && layer->constant && last == plan->d)
+    if (layer->last && layer->constant && b->closes && b->start + b->rows == plan->d)
         NAME(add_affine)(layer, plan->pitch, b->strip * plan->width,
                          rb_least(b->strips * plan->width, plan->d), tensor);
     return 1;
@@ -674,7 +729,7 @@ static int NAME(compute_blocks)(const rb_layer *layer, size_t first, size_t last
 {
     NAME(plan) plan = NAME(plan_of)(layer);
     size_t before = 0;
-    for (size_t band = rb_parts(plan.d, plan.width); band-- > 0 && before < last;) {
+    for (size_t band = NAME(bands)(&plan); band-- > 0 && before < last;) {
         size_t count = NAME(blocks_of_band)(&plan, band);
         for (size_t n = first > before ? first - before : 0; n < rb_least(count, last - before); ++n) {
             NAME(block) b = NAME(block_of)(&plan, band, n);

@@ -3,14 +3,14 @@
  * sanitizer; build with small blocks, so that small sizes cross them:
  *
  *   clang -std=c11 -O2 -ffp-contract=off -fsanitize=fuzzer,address,undefined -DRB_DEPTH=3 \
- *       -DRB_SUMS=64 -DRB_ROWS=2 -DRB_CHUNK=64 -Icsrc tests/csrc/fuzz.c csrc/[a-z]*.c -lm */
+ *       -DRB_SUMS=4096 -DRB_ROWS=9 -DRB_CHUNK=64 -Icsrc tests/csrc/fuzz.c csrc/[a-z]*.c -lm */
 #include "naive.h"
 #include "refbilinear.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_D = 14, MOST_N = 8, MOST_OUT = 8 };
+enum { MOST_D = 16, MOST_N = 8, MOST_OUT = 8 };
 
 typedef struct bytes {
     const uint8_t *data;
