@@ -22,6 +22,15 @@ Sizes = Mapping[str, int | None]
 LARGEST_INTEGER = 2**53
 
 
+class Followed(np.ndarray[Any, np.dtype[Any]]):
+    """An array with an arithmetic of its own, which enters as it is.
+
+    So the oracle follows a function of the specification through other numbers than its own.
+    """
+
+    __array_priority__ = 1.0  # stays itself when it is joined to other arrays
+
+
 def enter(
     name: str,
     value: ArrayLike,
@@ -81,6 +90,8 @@ def as_array(name: str, value: ArrayLike) -> Array:
     >>> as_array("x", np.array([1, Fraction(1, 3)], dtype=object))
     array([Fraction(1, 1), Fraction(1, 3)], dtype=object)
     """
+    if isinstance(value, Followed):
+        return value
     array = plain(name, value)
     if not hasattr(value, "dtype") and array.dtype.kind in "fO":
         _require_moderate_integers(name, value)
