@@ -15,7 +15,7 @@ import refbilinear
 from refbilinear import AdamWState, BilinearLayer, BilinearMLP, Loss, pack
 from refbilinear.analysis import spectrum
 from refbilinear.analysis.spectrum import Spectrum
-from refbilinear.oracle import bounds
+from refbilinear.oracle import twins
 from strategies import FLOATS, OPTIONAL, random_array, random_layer
 
 # ---- fixed cases, all sizes distinct, every optional parameter there
@@ -806,8 +806,8 @@ def test_a_thousandth_of_the_bound_is_exceeded(name, dtype, monkeypatch):
     law, problems = BOUNDED[name], [problem(seed, dtype) for seed in range(8)]
     for one in problems:
         law(laws.package(), *one)
-    gamma = bounds.gamma
-    monkeypatch.setattr(bounds, "gamma", lambda roundings, number: gamma(roundings, number) / 1000)
+    gamma = twins.gamma
+    monkeypatch.setattr(twins, "gamma", lambda roundings, unit: gamma(roundings, unit) / 1000)
     with pytest.raises(AssertionError):
         for one in problems:
             law(laws.package(), *one)

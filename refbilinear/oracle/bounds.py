@@ -8,21 +8,27 @@ Numerical Algorithms*, 2nd ed., sections 3.1 to 3.5). Nothing here is tuned.
 
 K is derived for sums in any order, with or without fused multiply-add, round to nearest: a sum of
 m products is m roundings on each term, one of the product and at most m − 1 of the additions;
-halving and doubling are exact. The bounds hold while nothing overflows and no product underflows.
+halving and doubling are exact. What underflow can take is added, and where something may overflow
+the bound is infinite (see `twins`). Inputs that are rounded first, and results that are stored in
+a coarser format, are the matter of a *claim* (see `claims`): DEGREES counts those roundings.
 
 A function `…_roundings` counts K; it takes the roundings that its inputs have already met, so a
 chain of functions adds up. A function `…_bound` returns the allowed error, of the result's shape,
 in float64. The twins themselves are computed in float64 and enlarged by their own γ.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from refbilinear.oracle import twins
+from refbilinear.oracle.claims import Claim, claim_of
+from refbilinear.oracle.twins import TwinPair, allowed, followed, magnitude
 from refbilinear.spec.arrays import Array, as_array, require_count
 from refbilinear.spec.layer import BilinearLayer, Gradients, backward, forward
-from refbilinear.spec.loss import squared_error
+from refbilinear.spec.loss import Loss
 from refbilinear.spec.mlp import (
     BilinearMLP,
     MLPGradients,
@@ -30,7 +36,6 @@ from refbilinear.spec.mlp import (
     mlp_backward,
     mlp_forward,
     parameters,
-    with_parameters,
 )
 from refbilinear.spec.packed import dimension
 from refbilinear.spec.tensor import (
@@ -50,6 +55,45 @@ class LossBound(NamedTuple):
 
     value: float
     dy: Array
+
+
+class Degree(NamedTuple):
+    """How often the longest way from an input to a result is rounded to a coarser format."""
+
+    read: int
+    """Where inputs, and whatever a matrix product reads, are rounded."""
+    stored: int
+    """Where inputs and every stored result are rounded."""
+
+
+DEGREES = {
+    "forward": Degree(6, 13),
+    "w_left": Degree(6, 10),
+    "w_right": Degree(6, 10),
+    "w_out": Degree(6, 11),
+    "b_left": Degree(5, 9),
+    "b_right": Degree(5, 9),
+    "b_out": Degree(1, 2),
+    "w_skip": Degree(2, 3),
+    "x": Degree(6, 12),
+    "tensor": Degree(4, 7),
+    "matrix": Degree(2, 3),
+    "output_form": Degree(6, 9),
+    "form_value": Degree(4, 8),
+    "quadratic_form": Degree(4, 6),
+    "bilinear_form": Degree(4, 7),
+    "tensor_gradient": Degree(4, 5),
+    "truncated_form": Degree(6, 10),
+    "squared_error": Degree(2, 7),
+    "squared_error_dy": Degree(1, 4),
+}
+
+
+def degree_of(degree: Degree, claim: Claim | None) -> int:
+    """Return how often a claim rounds to storage on a way."""
+    if claim is None or claim.storage is None:
+        return 0
+    return degree.stored if claim.stores_results else degree.read
 
 
 def gamma(roundings: int, dtype: DTypeLike) -> float:
@@ -77,15 +121,7 @@ def gamma(roundings: int, dtype: DTypeLike) -> float:
         raise TypeError(f"dtype must be float32, float64 or object; got {np.dtype(dtype)}")
     if np.dtype(dtype) == object:
         return 0.0
-    unit = float(np.finfo(np.dtype(dtype)).eps) / 2
-    if roundings * unit >= 1:
-        raise ValueError(f"no bound holds after {roundings} roundings of unit {unit:.3g}")
-    return roundings * unit / (1 - roundings * unit)
-
-
-def magnitude(array: ArrayLike) -> Array:
-    """Return the absolute values of an array in float64."""
-    return np.abs(as_array("array", array).astype(np.float64))
+    return twins.gamma(roundings, float(np.finfo(np.dtype(dtype)).eps) / 2)
 
 
 def absolute_layer(layer: BilinearLayer) -> BilinearLayer:
@@ -97,11 +133,6 @@ def absolute_layer(layer: BilinearLayer) -> BilinearLayer:
     array([3.])
     """
     return BilinearLayer(**{name: magnitude(w) for name, w in parameters(layer).items()})
-
-
-def absolute_mlp(model: BilinearMLP) -> BilinearMLP:
-    """Return the model with every parameter replaced by its absolute value, in float64."""
-    return with_parameters(model, {name: magnitude(w) for name, w in parameters(model).items()})
 
 
 def forward_roundings(layer: BilinearLayer, of_x: int = 0) -> int:
@@ -119,8 +150,19 @@ def forward_roundings(layer: BilinearLayer, of_x: int = 0) -> int:
     return left + right + 1 + _output_roundings(layer)
 
 
-def forward_bound(layer: BilinearLayer, x: ArrayLike) -> Array:
+def forward_bound(layer: BilinearLayer, x: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `forward(layer, x)`, (..., d_out).
+
+    Parameters
+    ----------
+    layer : BilinearLayer
+    x : (..., d_in) array_like
+    claim : str, optional
+        The precision, one of `CLAIMS`; by default that of the layer's dtype.
+
+    Returns
+    -------
+    (..., d_out) array of float64
 
     Examples
     --------
@@ -131,8 +173,8 @@ def forward_bound(layer: BilinearLayer, x: ArrayLike) -> Array:
     >>> print(f"{float(error):.1e} of {allowed:.1e}")
     2.3e-20 of 3.3e-20
     """
-    twin = forward(absolute_layer(layer), magnitude(x))
-    return _allowed(forward_roundings(layer), layer.dtype, twin)
+    precision = claim_of(claim, layer.dtype)
+    return _bound(forward, "forward", forward_roundings(layer), precision, layer, x)
 
 
 def backward_roundings(
@@ -164,11 +206,13 @@ def backward_roundings(
     }
 
 
-def backward_bound(layer: BilinearLayer, x: ArrayLike, dy: ArrayLike) -> Gradients:
+def backward_bound(
+    layer: BilinearLayer, x: ArrayLike, dy: ArrayLike, claim: str | None = None
+) -> Gradients:
     """Return the allowed error of each gradient of `backward(layer, x, dy)`."""
-    twins = backward(absolute_layer(layer), magnitude(x), magnitude(dy))
-    counts = backward_roundings(layer, _examples(x))
-    return _allowed_gradients(counts, layer.dtype, twins)
+    precision = claim_of(claim, layer.dtype)
+    pair = followed(backward, precision, layer, x, dy)
+    return _gradient_bounds(backward_roundings(layer, _examples(x)), precision, pair)
 
 
 def mlp_forward_roundings(model: BilinearMLP, of_x: int = 0) -> int:
@@ -186,25 +230,27 @@ def mlp_forward_roundings(model: BilinearMLP, of_x: int = 0) -> int:
 
 def mlp_forward_bound(model: BilinearMLP, x: ArrayLike) -> Array:
     """Return the allowed error of `mlp_forward(model, x)`, (..., d_out)."""
-    twin = mlp_forward(absolute_mlp(model), magnitude(x))
-    return _allowed(mlp_forward_roundings(model), model.dtype, twin)
+    precision = claim_of(None, model.dtype)
+    return _bound(mlp_forward, "", mlp_forward_roundings(model), precision, model, x)
 
 
 def mlp_backward_bound(model: BilinearMLP, x: ArrayLike, dy: ArrayLike) -> MLPGradients:
     """Return the allowed error of each gradient of `mlp_backward(model, x, dy)`."""
-    twins = mlp_backward(absolute_mlp(model), magnitude(x), magnitude(dy))
-    n, dtype = _examples(x), model.dtype
+    precision = claim_of(None, model.dtype)
+    pair = followed(mlp_backward, precision, model, x, dy)
+    n, of_layer = _examples(x), _part(pair, "layers")
     streams = _stream_roundings(model, 0)
     dh = 0 if model.w_head is None else model.d_out
-    head = _allowed_or_none(streams[-1] + n, dtype, twins.w_head)
+    head = _part_bound("", streams[-1] + n, precision, _part(pair, "w_head"))
     layers: list[Gradients] = []
     for number in reversed(range(len(model.layers))):
         counts = backward_roundings(model.layers[number], n, streams[number], dh)
-        layers.insert(0, _allowed_gradients(counts, dtype, twins.layers[number]))
+        layers.insert(0, _gradient_bounds(counts, precision, _part(of_layer, number)))
         dh = counts["x"] + model.residual
-    embed = _allowed_or_none(dh + n, dtype, twins.w_embed)
+    embed = _part_bound("", dh + n, precision, _part(pair, "w_embed"))
     dx = dh + (0 if model.w_embed is None else model.layers[0].d_in)
-    return MLPGradients(embed, tuple(layers), head, _allowed_or_none(dx, dtype, twins.x))
+    x_bound = _part_bound("", dx, precision, _part(pair, "x"))
+    return MLPGradients(embed, tuple(layers), head, x_bound)
 
 
 def fold_roundings(model: BilinearMLP) -> int:
@@ -222,9 +268,10 @@ def fold_roundings(model: BilinearMLP) -> int:
 
 def fold_bound(model: BilinearMLP) -> dict[str, Array]:
     """Return the allowed error of every parameter of `fold(model)`, by name."""
+    precision = claim_of(None, model.dtype)
+    pair = followed(fold, precision, model)
     roundings = fold_roundings(model)
-    twins = parameters(fold(absolute_mlp(model)))
-    return {name: _allowed(roundings, model.dtype, twin) for name, twin in twins.items()}
+    return {name: allowed(roundings, 0, precision, _part(pair, name)) for name in pair.twin}
 
 
 def tensor_roundings(layer: BilinearLayer, of_weights: int = 0) -> int:
@@ -242,47 +289,46 @@ def tensor_roundings(layer: BilinearLayer, of_weights: int = 0) -> int:
     return 3 * of_weights + 2 + (layer.w_out is not None) * layer.d_hidden + path
 
 
-def tensor_bound(layer: BilinearLayer) -> Array:
+def tensor_bound(layer: BilinearLayer, claim: str | None = None) -> Array:
     """Return the allowed error of `interaction_tensor(layer)`, (d_out, n_pairs)."""
-    twin = interaction_tensor(absolute_layer(layer))
-    return _allowed(tensor_roundings(layer), layer.dtype, twin)
+    precision = claim_of(claim, layer.dtype)
+    return _bound(interaction_tensor, "tensor", tensor_roundings(layer), precision, layer)
 
 
-def matrix_bound(tensor: ArrayLike, u: ArrayLike) -> Array:
+def matrix_bound(tensor: ArrayLike, u: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `interaction_matrix(tensor, u)`, K = d_out."""
     tensor = as_array("tensor", tensor)
-    twin = interaction_matrix(magnitude(tensor), magnitude(u))
-    return _allowed(len(tensor), tensor.dtype, twin)
+    precision = claim_of(claim, tensor.dtype)
+    return _bound(interaction_matrix, "matrix", len(tensor), precision, tensor, u)
 
 
-def output_form_bound(layer: BilinearLayer, u: ArrayLike) -> QuadraticForm:
+def output_form_bound(
+    layer: BilinearLayer, u: ArrayLike, claim: str | None = None
+) -> QuadraticForm:
     """Return the allowed errors of `output_form(layer, u)`: K = d_out + d_hidden + 2.
 
     `w = w_outᵀu` is d_out roundings (none for the identity), its product with one factor one,
     the sum over hidden units d_hidden, and the last sum one; the linear part has one sum more
     with a skip path.
     """
-    twin = output_form(absolute_layer(layer), magnitude(u))
-    roundings = layer.d_out + layer.d_hidden + 2
-    return QuadraticForm(
-        _allowed(roundings, layer.dtype, twin.matrix),
-        _allowed(roundings + 1, layer.dtype, twin.linear),
-        np.float64(_allowed(roundings, layer.dtype, np.asarray(twin.constant))),
+    precision = claim_of(claim, layer.dtype)
+    pair = followed(output_form, precision, layer, u)
+    k = layer.d_out + layer.d_hidden + 2
+    matrix, linear, constant = (
+        _part_bound("output_form", roundings, precision, _part(pair, part))
+        for part, roundings in (("matrix", k), ("linear", k + 1), ("constant", k))
     )
+    return QuadraticForm(matrix, linear, np.float64(constant))
 
 
-def form_value_bound(form: QuadraticForm, x: ArrayLike) -> Array:
+def form_value_bound(form: QuadraticForm, x: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `form_value(form, x)`, the form as given: K = 2 d_in + 2.
 
     A product with x is d_in roundings, the linear part one, the second product with x d_in, the
     constant one.
     """
-    matrix, linear, constant = form
-    size = QuadraticForm(
-        magnitude(matrix), magnitude(linear), np.float64(magnitude(np.asarray(constant)))
-    )
-    twin = form_value(size, magnitude(x))
-    return _allowed(2 * len(form.linear) + 2, form.matrix.dtype, twin)
+    precision = claim_of(claim, form.matrix.dtype)
+    return _bound(form_value, "form_value", 2 * len(form.linear) + 2, precision, form, x)
 
 
 def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
@@ -299,27 +345,46 @@ def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
     return of_tensor + 2 * of_x + d + 2
 
 
-def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike) -> Array:
+def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `quadratic_form(tensor, x)`, (..., d_out)."""
     tensor = as_array("tensor", tensor)
-    twin = quadratic_form(magnitude(tensor), magnitude(x))
-    return _allowed(quadratic_form_roundings(dimension(tensor.shape[1])), tensor.dtype, twin)
+    roundings = quadratic_form_roundings(dimension(tensor.shape[1]))
+    precision = claim_of(claim, tensor.dtype)
+    return _bound(quadratic_form, "quadratic_form", roundings, precision, tensor, x)
 
 
-def bilinear_form_bound(tensor: ArrayLike, x: ArrayLike, z: ArrayLike) -> Array:
+def bilinear_form_bound(
+    tensor: ArrayLike, x: ArrayLike, z: ArrayLike, claim: str | None = None
+) -> Array:
     """Return the allowed error of `bilinear_form(tensor, x, z)`: K = d + 3.
 
     As in `quadratic_form`, with one rounding more where the two halves of a row are added.
     """
     tensor = as_array("tensor", tensor)
-    twin = bilinear_form(magnitude(tensor), magnitude(x), magnitude(z))
-    return _allowed(dimension(tensor.shape[1]) + 3, tensor.dtype, twin)
+    roundings = dimension(tensor.shape[1]) + 3
+    precision = claim_of(claim, tensor.dtype)
+    return _bound(bilinear_form, "bilinear_form", roundings, precision, tensor, x, z)
 
 
-def tensor_gradient_bound(x: ArrayLike, dy: ArrayLike) -> Array:
+def tensor_gradient_bound(x: ArrayLike, dy: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `tensor_gradient(x, dy)` on n examples: K = n + 1."""
-    twin = tensor_gradient(magnitude(x), magnitude(dy))
-    return _allowed(_examples(x) + 1, as_array("x", x).dtype, twin)
+    x = as_array("x", x)
+    precision = claim_of(claim, x.dtype)
+    return _bound(tensor_gradient, "tensor_gradient", _examples(x) + 1, precision, x, dy)
+
+
+def truncated_form_bound(
+    eigenvalues: ArrayLike, eigenvectors: ArrayLike, x: ArrayLike, claim: str | None = None
+) -> Array:
+    """Return the allowed error of `Σ_k λ_k (v_k · x)²`, the pairs as given: K = 2 d + k + 1.
+
+    Each factor is d roundings, the square one, its product with λ one, the sum over k pairs k − 1.
+    """
+    eigenvalues, x = as_array("eigenvalues", eigenvalues), as_array("x", x)
+    roundings = 2 * x.shape[-1] + len(eigenvalues) + 1
+    precision = claim_of(claim, x.dtype)
+    arrays = (eigenvalues, eigenvectors, x)
+    return _bound(_truncated_form, "truncated_form", roundings, precision, *arrays)
 
 
 def folded_form_bound(model: BilinearMLP, x: ArrayLike) -> Array:
@@ -347,38 +412,71 @@ def folded_form_bound(model: BilinearMLP, x: ArrayLike) -> Array:
     >>> bool((error <= allowed).all())
     True
     """
-    layer = fold(absolute_mlp(model))
-    twin = quadratic_form(interaction_tensor(layer), magnitude(x))
+    layer = fold(model)
     of_tensor = tensor_roundings(layer, fold_roundings(model))
-    d = layer.d_in + layer.has_constant
-    return _allowed(quadratic_form_roundings(d, of_tensor), model.dtype, twin)
+    roundings = quadratic_form_roundings(layer.d_in + layer.has_constant, of_tensor)
+    return _bound(_folded_form, "", roundings, claim_of(None, model.dtype), model, x)
 
 
-def squared_error_bound(y: ArrayLike, t: ArrayLike) -> LossBound:
+def squared_error_bound(y: ArrayLike, t: ArrayLike, claim: str | None = None) -> LossBound:
     """Return the allowed errors of `squared_error(y, t)`: K = n d_out + 3 of the value, 2 of dy.
 
     The difference is one rounding on each side of the square, the division by n one, the square
     one, the sum n d_out − 1; the doubling of the gradient is exact.
     """
     y = as_array("y", y)
-    twin = squared_error(magnitude(y), -magnitude(t))
-    value = _allowed(y.size + 3, y.dtype, np.asarray(twin.value))
-    return LossBound(float(value), _allowed(2, y.dtype, twin.dy))
+    precision = claim_of(claim, y.dtype)
+    pair = followed(_squared_error_of_sums, precision, y, t)
+    value = _part_bound("squared_error", y.size + 3, precision, _part(pair, "value"))
+    return LossBound(float(value), _part_bound("squared_error_dy", 2, precision, _part(pair, "dy")))
 
 
-def _allowed(roundings: int, dtype: DTypeLike, twin: Array) -> Array:
-    """Return `γ_K · twin`, enlarged by what rounding can have taken from the twin itself."""
-    return gamma(roundings, dtype) * (1 + gamma(2 * roundings, np.float64)) * twin
+def _truncated_form(eigenvalues: Array, eigenvectors: Array, x: Array) -> Array:
+    along = x @ eigenvectors
+    value: Array = np.sum(eigenvalues * (along * along), axis=-1)
+    return value
 
 
-def _allowed_or_none(roundings: int, dtype: DTypeLike, twin: Array | None) -> Array | None:
-    return None if twin is None else _allowed(roundings, dtype, twin)
+def _folded_form(model: BilinearMLP, x: Array) -> Array:
+    return quadratic_form(interaction_tensor(fold(model)), x)
 
 
-def _allowed_gradients(counts: dict[str, int], dtype: DTypeLike, twins: Gradients) -> Gradients:
+def _squared_error_of_sums(y: Array, t: Array) -> Loss:
+    """Return the squared error with y + t for y − t: what it is on absolute values."""
+    n = _examples(y)
+    return Loss(np.sum((y + t) * ((y + t) / n)), 2 * (y + t) / n)
+
+
+def _bound(
+    function: Callable[..., Array], name: str, roundings: int, claim: Claim | None, *arguments: Any
+) -> Array:
+    """Return the allowed error of a function whose result is one array."""
+    return allowed(roundings, _degree(name, claim), claim, followed(function, claim, *arguments))
+
+
+def _part_bound(name: str, roundings: int, claim: Claim | None, pair: TwinPair) -> Any:
+    """Return the allowed error of one array of a result, None where there is none."""
+    return None if pair.twin is None else allowed(roundings, _degree(name, claim), claim, pair)
+
+
+def _gradient_bounds(counts: dict[str, int], claim: Claim | None, pair: TwinPair) -> Gradients:
     return Gradients._make(
-        _allowed_or_none(counts[name], dtype, twin) for name, twin in twins._asdict().items()
+        _part_bound(name, counts[name], claim, _part(pair, name)) for name in Gradients._fields
     )
+
+
+def _degree(name: str, claim: Claim | None) -> int:
+    """Return the roundings to storage on the way to a result; a model's have no such claim."""
+    return degree_of(DEGREES[name], claim) if name else 0
+
+
+def _part(pair: TwinPair, key: str | int) -> TwinPair:
+    """Return one part of the twins of a tuple or dict, by name or number."""
+
+    def part(of: Any) -> Any:
+        return getattr(of, key) if isinstance(key, str) and isinstance(of, tuple) else of[key]
+
+    return TwinPair(part(pair.twin), part(pair.padded), pair.times)
 
 
 def _projection_roundings(layer: BilinearLayer, of_x: int) -> tuple[int, int]:

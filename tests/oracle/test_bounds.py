@@ -11,7 +11,6 @@ import laws
 from refbilinear import BilinearLayer, BilinearMLP, n_pairs
 from refbilinear.oracle.bounds import (
     absolute_layer,
-    absolute_mlp,
     forward_roundings,
     gamma,
     magnitude,
@@ -141,9 +140,6 @@ def test_absolute_values():
     laws.same(absolute.w_left, [[1.5]])
     laws.same(absolute.b_left, [3.0])
     assert absolute.w_skip is None
-    model = absolute_mlp(BilinearMLP([[-2]], [layer], None, residual=True))
-    laws.same(model.w_embed, [[2.0]])
-    assert model.residual
     thirds = magnitude(np.array([Fraction(-1, 3)], dtype=object))
     assert thirds.dtype == np.float64
     assert thirds[0] == 1 / 3

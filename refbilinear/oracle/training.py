@@ -1,0 +1,184 @@
+"""How far rounding can take the cross-entropy and a step of AdamW.
+
+Both need functions that are not `+ − · /`, so each bound is derived by hand, to first order in u
+and closed by `κ u / (1 − κ u)`. The exponential, the logarithm and powers are taken to be within
+4 units in the last place, 8u: the libraries that serve NumPy, PyTorch, JAX and C are. The square
+root is correctly rounded, as IEEE 754 asks.
+
+Cross-entropy, one example, with M = max y, s_c = y_c − M, T = Σ exp s_c, p_c = exp(s_c)/T:
+
+    exp s_c        relative   |s_c| + 8                          the difference, and the library
+    T              relative   κ_T = Σ p_c |s_c| + 8 + d_out − 1
+    log T          absolute   κ_T + 8 log T
+    log T − s_l    absolute   κ_T + 10 log T + 2 |s_l| + |M|     also as (log T + M) − y_l
+    p_c            relative   κ_T + 10 log T + 2 |s_c| + |M| + 9 also as exp(s_c − log T)
+
+One step of AdamW, with c₁ = 1 − β₁^t, c₂ = 1 − β₂^t, which cancel:
+
+    c              relative   κ = (8 + t) β^t/(1 − β^t) + 1      powers, or t factors
+    m'             absolute   5 on (2 − β₁)|m| + (1 − β₁)|g|     also as m + (1 − β₁)(g − m)
+    v'             relative   5
+    √(v'/c₂) + ε   relative   (5 + κ₂)/2 + 5
+    η m'/c₁ / …    absolute   10 + κ₁ + (5 + κ₂)/2 + 5 on its twin
+    θ'             absolute   6 on (1 + ηλ)|θ|, and one more on the step
+
+The settings β, η, λ, ε are the floats that they are; where the arithmetic is coarser than theirs,
+1 − β is computed before it is rounded, as frameworks do with Python's numbers.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refbilinear.oracle.bounds import LossBound
+from refbilinear.oracle.claims import Claim, claim_of
+from refbilinear.spec.arrays import Array, as_array, require_count, require_finite
+from refbilinear.spec.loss import enter_labels
+from refbilinear.spec.optim import AdamWState
+
+LIBRARY = 8
+ENLARGED = 1 + 2.0**-20
+"""For the roundings of the bound itself, which is computed in float64."""
+
+
+def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = None) -> LossBound:
+    """Return the allowed errors of `cross_entropy(y, labels)`.
+
+    Parameters
+    ----------
+    y : (n, d_out) array_like of float32 or float64
+    labels : (n,) array_like of integers
+    claim : str, optional
+        f32 or f64, also with -ftz; by default that of the dtype of y.
+
+    Returns
+    -------
+    LossBound
+
+    Raises
+    ------
+    ValueError
+        For a claim of another precision.
+
+    Examples
+    --------
+    >>> bound = cross_entropy_bound([[1.0, 0.0]], [0])
+    >>> print(f"{bound.value:.1e}")
+    1.6e-15
+    """
+    y = as_array("y", y)
+    precision = _require_plain(claim, y)
+    n, d_out = y.shape
+    label = np.arange(d_out) == enter_labels(labels, n, d_out)[:, None]
+    y = y.astype(np.float64)
+    top = y.max(axis=1, keepdims=True)
+    gaps = top - y
+    total = np.exp(-gaps).sum(axis=1, keepdims=True)
+    shares = np.exp(-gaps) / total
+    log_total = np.log(total)
+    of_total = (shares * gaps).sum(axis=1, keepdims=True) + LIBRARY + d_out - 1
+    common = of_total + 10 * log_total + np.abs(top)
+    gap = gaps[label][:, None]
+    lost = (d_out + 3) * precision.product_loss
+    loss_error = _closed(common + 2 * gap, precision) + lost
+    mean = _closed(np.float64(n + 1), precision)
+    value = (loss_error * (1 + mean) + mean * (log_total + gap)).sum() / n
+    share_error = shares * _closed(common + 2 * gaps + LIBRARY + 1, precision)
+    dy = (share_error + _closed(np.float64(4), precision) * (shares + label)) / n + lost
+    overflows = np.abs(y).max() > precision.largest / 4
+    factor = np.inf if overflows else ENLARGED
+    return LossBound(float(factor * value), factor * dy)
+
+
+def adamw_bound(
+    theta: ArrayLike,
+    g: ArrayLike,
+    m: ArrayLike,
+    v: ArrayLike,
+    t: int,
+    *,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.0,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    claim: str | None = None,
+) -> AdamWState:
+    """Return the allowed errors of `adamw(theta, g, m, v, t, …)`: of θ, m and v.
+
+    Parameters
+    ----------
+    theta, g, m, v : array_like
+        Of one shape and dtype, float32 or float64; v not negative.
+    t : int
+        Number of the step, from 1.
+    learning_rate, weight_decay, beta1, beta2, epsilon : float
+    claim : str, optional
+        f32 or f64, also with -ftz; by default that of the dtype of θ.
+
+    Returns
+    -------
+    AdamWState
+
+    Raises
+    ------
+    ValueError
+        For a claim of another precision, or a v that is negative or not a number.
+
+    Examples
+    --------
+    >>> one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
+    >>> [f"{allowed[0]:.1e}" for allowed in adamw_bound(one, one, zero, zero, 3)]
+    ['4.3e-07', '3.0e-08', '3.0e-10']
+    """
+    precision = _require_plain(claim, as_array("theta", theta))
+    theta, g, m = (np.abs(as_array("g", a).astype(np.float64)) for a in (theta, g, m))
+    v = as_array("v", v).astype(np.float64)
+    if not (v >= 0).all():
+        raise ValueError("v must not be negative: it is a mean of squares")
+    decayed = learning_rate * weight_decay
+    c1, of_c1 = _correction(beta1, require_count("t", t, 1))
+    c2, of_c2 = _correction(beta2, t)
+    lost = 3 * precision.product_loss
+    m_twin = (2 - beta1) * m + (1 - beta1) * g
+    v_new = beta2 * v + (1 - beta2) * g * g
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = np.sqrt(v_new / c2) + epsilon
+        least = np.sqrt(np.maximum(v_new - lost, 0) / c2) + epsilon
+        step = learning_rate * (m_twin + lost) / (c1 * least)
+        of_step = 16 + of_c1 + (5 + of_c2) / 2
+        missing = step * (1 - least / root) + learning_rate * lost / (c1 * least)
+        theta_error = (
+            _closed(np.float64(6), precision) * (1 + decayed) * theta
+            + _closed(np.float64(of_step), precision) * step
+            + missing
+            + lost
+        )
+    several = _closed(np.float64(5), precision)
+    errors = (theta_error, several * m_twin + lost, several * v_new + lost)
+    overflows = ~(np.maximum(g * g, m_twin) <= precision.largest / 4)
+    return AdamWState._make(
+        np.where(overflows | np.isnan(error), np.inf, ENLARGED * error) for error in errors
+    )
+
+
+def _closed(kappa: Array | np.float64, claim: Claim) -> Array:
+    """Return `κ u / (1 − κ u)`, infinite where `κ u ≥ 1`."""
+    relative = np.asarray(kappa * claim.sums.unit)
+    return np.where(relative < 1, relative / np.maximum(1 - relative, 2.0**-60), np.inf)
+
+
+def _correction(beta: float, t: int) -> tuple[float, float]:
+    """Return `1 − β^t`, and how many roundings it is off."""
+    power = beta**t
+    return 1 - power, (LIBRARY + t) * power / (1 - power) + 1
+
+
+def _require_plain(claim: str | None, array: Array) -> Claim:
+    """Return the claim after checking that its arithmetic is float32 or float64 throughout."""
+    precision = claim_of(claim, array.dtype)
+    if precision is None:
+        raise TypeError("there is no exact result: exponentials and roots are not rational")
+    if precision.storage is not None:
+        raise ValueError(f"claim must be f32 or f64, also with -ftz; got {claim!r}")
+    require_finite("the input", array)
+    return precision
