@@ -18,6 +18,7 @@ in float64. The twins themselves are computed in float64 and enlarged by their o
 """
 
 from collections.abc import Callable
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -271,7 +272,8 @@ def fold_bound(model: BilinearMLP) -> dict[str, Array]:
     precision = claim_of(None, model.dtype)
     pair = followed(fold, precision, model)
     roundings = fold_roundings(model)
-    return {name: allowed(roundings, 0, precision, _part(pair, name)) for name in pair.twin}
+    names = parameters(pair.twin)
+    return {name: allowed(roundings, 0, precision, _part(pair, name)) for name in names}
 
 
 def tensor_roundings(layer: BilinearLayer, of_weights: int = 0) -> int:
@@ -471,12 +473,9 @@ def _degree(name: str, claim: Claim | None) -> int:
 
 
 def _part(pair: TwinPair, key: str | int) -> TwinPair:
-    """Return one part of the twins of a tuple or dict, by name or number."""
-
-    def part(of: Any) -> Any:
-        return getattr(of, key) if isinstance(key, str) and isinstance(of, tuple) else of[key]
-
-    return TwinPair(part(pair.twin), part(pair.padded), pair.times)
+    """Return one part of a pair of twins, by name or number."""
+    get = attrgetter(key) if isinstance(key, str) else itemgetter(key)
+    return TwinPair(get(pair.twin), get(pair.padded), pair.times)
 
 
 def _projection_roundings(layer: BilinearLayer, of_x: int) -> tuple[int, int]:

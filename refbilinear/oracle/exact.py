@@ -16,7 +16,7 @@ The results are object arrays of `Fraction`, and a guard sees to it that no floa
 roots; these are computed in decimal arithmetic to at least 60 digits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeVar
@@ -25,13 +25,14 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.oracle.formats import FLOAT32, FLOAT64, nearest
+from refbilinear.oracle.trees import map_arrays
 from refbilinear.spec import layer as spec_layer
 from refbilinear.spec import loss as spec_loss
 from refbilinear.spec import tensor as spec_tensor
 from refbilinear.spec.arrays import Array, Followed, as_array, require_count, require_finite
 from refbilinear.spec.layer import LAYER_PARAMETERS, BilinearLayer, Gradients
 from refbilinear.spec.loss import Loss, enter_labels
-from refbilinear.spec.mlp import BilinearMLP, parameters, with_parameters
+from refbilinear.spec.mlp import parameters
 from refbilinear.spec.optim import AdamWState
 from refbilinear.spec.tensor import QuadraticForm
 
@@ -143,12 +144,12 @@ def exactly(function: Callable[..., Result], *arguments: Any, **settings: Any) -
 
     Examples
     --------
-    >>> from refbilinear import fold, mlp_forward
+    >>> from refbilinear import BilinearMLP, mlp_forward
     >>> model = BilinearMLP([[0.5]], [BilinearLayer([[0.25]], [[1]])], None, residual=True)
     >>> exactly(mlp_forward, model, [[3]])
     array([[Fraction(33, 16)]], dtype=object)
     """
-    result = function(*map(_exact, arguments), **settings)
+    result = function(*map_arrays(_exact, arguments), **settings)
     require_exact(result)
     return result
 
@@ -162,10 +163,14 @@ def require_exact(result: Any) -> None:
     Traceback (most recent call last):
     TypeError: a float has leaked into an exact result
     """
-    for part in _parts(result):
-        for number in np.asarray(part, dtype=object).flat:
-            if type(number) not in (Fraction, int):
-                raise TypeError(f"a {type(number).__name__} has leaked into an exact result")
+    map_arrays(_require_exact_array, result)
+
+
+def _require_exact_array(array: Any) -> Any:
+    for number in np.asarray(array, dtype=object).flat:
+        if type(number) not in (Fraction, int):
+            raise TypeError(f"a {type(number).__name__} has leaked into an exact result")
+    return array
 
 
 # ---- the specification, exactly
@@ -493,26 +498,8 @@ def _whole(number: Any) -> int:
 
 
 def _exact(argument: Any) -> Any:
-    """Return layers, models, forms and arrays of floats with fractions for their numbers."""
-    if isinstance(argument, BilinearLayer):
-        return BilinearLayer(**{name: fractions(w) for name, w in parameters(argument).items()})
-    if isinstance(argument, BilinearMLP):
-        values = {name: fractions(w) for name, w in parameters(argument).items()}
-        return with_parameters(argument, values)
-    if isinstance(argument, QuadraticForm):
-        return QuadraticForm(*(fractions(part)[()] for part in argument))  # type: ignore[arg-type]
-    return argument if argument is None or type(argument) is int else fractions(argument)
-
-
-def _parts(result: Any) -> Iterator[Any]:
-    """Yield the arrays of a result."""
-    if isinstance(result, BilinearLayer | BilinearMLP):
-        yield from parameters(result).values()
-    elif isinstance(result, tuple):
-        for part in result:
-            yield from _parts(part)
-    elif result is not None:
-        yield result
+    """Return floats as fractions; a count stays an int, as a scalar becomes one Fraction."""
+    return argument if type(argument) is int else fractions(argument)[()]
 
 
 # ---- decimal arithmetic

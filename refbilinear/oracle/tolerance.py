@@ -9,7 +9,7 @@ from refbilinear.oracle.bounds import Degree, degree_of
 from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.training import LIBRARY
 from refbilinear.oracle.twins import allowed, followed
-from refbilinear.spec.arrays import Array, affine, as_array, enter
+from refbilinear.spec.arrays import Array, affine, enter
 
 
 class Gate(NamedTuple):
@@ -75,6 +75,7 @@ def tolerance(
     --------
     A matrix product of two million multiply-adds, judged without a chosen number:
 
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> x, w = rng.standard_normal((2, 64, 512), dtype=np.float32)
     >>> error = abs(x @ w.T - x.astype(np.float64) @ w.T.astype(np.float64))
@@ -83,9 +84,19 @@ def tolerance(
     """
     if gate not in GATES:
         raise ValueError(f"gate must be None, relu, sigmoid or silu; got {gate!r}")
-    if v is None and not (w_out is gate is c is b_out is None):
-        raise ValueError("v must be there where w_out, b_out, c or a gate is")
-    x, w = as_array("x", x), enter("w", w, {"d_hidden": None, "d_in": None})
+    if v is None and not (w_out is gate is c is None):
+        raise ValueError("v must be there where w_out, c or a gate is")
+    if w_out is None and b_out is not None:
+        raise ValueError("w_out must be there where b_out is")
+    w = enter("w", w, {"d_hidden": None, "d_in": None})
+    hidden, inputs = {"d_hidden": w.shape[0]}, {"d_in": w.shape[1]}
+    x = enter("x", x, inputs, batched=True, match="to match w")
+    v, b, c = (
+        None if array is None else enter(name, array, sizes, match="to match w")
+        for name, array, sizes in (("v", v, hidden | inputs), ("b", b, hidden), ("c", c, hidden))
+    )
+    if w_out is not None:
+        w_out = enter("w_out", w_out, {"d_out": None} | hidden, match="to match w")
     precision = claim_of(claim, x.dtype)
     pair = followed(partial(_result, GATES[gate]), precision, x, w, v, w_out, b, c, b_out)
     stage = "linear" if v is None else "gated" if w_out is None else "out"

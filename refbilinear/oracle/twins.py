@@ -15,7 +15,7 @@ The twins are float64 themselves; `allowed` makes up for their own roundings.
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import expm1, log1p
 from typing import Any, NamedTuple
 
@@ -24,10 +24,8 @@ from numpy.typing import ArrayLike
 
 from refbilinear.oracle.claims import Claim
 from refbilinear.oracle.formats import FLOAT64
+from refbilinear.oracle.trees import map_arrays
 from refbilinear.spec.arrays import Array, Followed, as_array
-from refbilinear.spec.layer import BilinearLayer
-from refbilinear.spec.mlp import BilinearMLP, parameters, with_parameters
-from refbilinear.spec.tensor import QuadraticForm
 
 MAGNIFIED = 2.0**40
 
@@ -116,9 +114,9 @@ def followed(function: Callable[..., Any], claim: Claim | None, *arguments: Any)
     (array([2.e-320]), array([5.e-324]))
     """
     none = Pads(0.0, 0.0, 0.0, np.inf if claim is None else claim.largest)
-    twin = function(*(_lift(argument, none, claim) for argument in arguments))
+    twin = _run(function, none, claim, arguments)
     if claim is None:
-        return TwinPair(_plain(twin), _plain(twin), 1.0)
+        return TwinPair(twin, twin, 1.0)
     times = MAGNIFIED if claim.sums is FLOAT64 else 1.0
     pads = Pads(
         times * claim.product_loss,
@@ -126,14 +124,13 @@ def followed(function: Callable[..., Any], claim: Claim | None, *arguments: Any)
         times * claim.storage_loss,
         claim.largest,
     )
-    padded = function(*(_lift(argument, pads, claim) for argument in arguments))
-    return TwinPair(_plain(twin), _plain(padded), times)
+    return TwinPair(twin, _run(function, pads, claim, arguments), times)
 
 
 class TwinPair(NamedTuple):
     """A twin, its padded twin, and how many times larger than the losses the pads were.
 
-    `twin` and `padded` are arrays, or tuples of arrays and None.
+    `twin` and `padded` are what the function returns: arrays, or what holds them.
     """
 
     twin: Any
@@ -172,19 +169,16 @@ def allowed(roundings: int, degree: int, claim: Claim | None, pair: TwinPair) ->
     return np.where(np.isnan(error), np.inf, error)
 
 
-def _lift(argument: Any, pads: Pads, claim: Claim | None) -> Any:
-    """Return layers, models, forms and arrays with twins for their numbers."""
-    if isinstance(argument, BilinearLayer):
-        lifted = {name: _lift(w, pads, claim) for name, w in parameters(argument).items()}
-        return BilinearLayer(**lifted)
-    if isinstance(argument, BilinearMLP):
-        lifted = {name: _lift(w, pads, claim) for name, w in parameters(argument).items()}
-        return with_parameters(argument, lifted)
-    if isinstance(argument, QuadraticForm):
-        return QuadraticForm(*(_lift(part, pads, claim) for part in argument))
-    if argument is None:
-        return None
-    size = magnitude(argument)
+def _run(
+    function: Callable[..., Any], pads: Pads, claim: Claim | None, arguments: tuple[Any, ...]
+) -> Any:
+    twins = map_arrays(partial(_absolute, pads, claim), arguments)
+    return map_arrays(np.asarray, function(*twins))
+
+
+def _absolute(pads: Pads, claim: Claim | None, array: ArrayLike) -> Array:
+    """Return the absolute values of an input as a twin."""
+    size = magnitude(array)
     if claim is not None and claim.flushes:
         _refuse_subnormals(size, claim)
     return (size + pads.storage).view(_class_of(pads))
@@ -196,16 +190,3 @@ def _refuse_subnormals(size: Array, claim: Claim) -> None:
             "no bound holds for subnormal inputs where they may be flushed to zero; "
             "claim without -ftz, or scale the inputs"
         )
-
-
-def _plain(result: Any) -> Any:
-    """Return twins as plain arrays."""
-    if isinstance(result, BilinearLayer):
-        return {name: np.asarray(w) for name, w in parameters(result).items()}
-    if isinstance(result, tuple):
-        return (
-            type(result)._make(map(_plain, result))
-            if hasattr(result, "_make")
-            else tuple(map(_plain, result))
-        )
-    return None if result is None else np.asarray(result)
