@@ -85,8 +85,8 @@ DEGREES = {
     "bilinear_form": Degree(4, 7),
     "tensor_gradient": Degree(4, 5),
     "truncated_form": Degree(6, 10),
-    "squared_error": Degree(2, 7),
-    "squared_error_dy": Degree(1, 4),
+    "squared_error": Degree(0, 7),
+    "squared_error_dy": Degree(0, 4),
 }
 
 
@@ -334,17 +334,18 @@ def form_value_bound(form: QuadraticForm, x: ArrayLike, claim: str | None = None
 
 
 def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
-    """Return K of `quadratic_form`: d + 2.
+    """Return K of `quadratic_form`: 2 d in two stages, d + 2 row by row, the larger of the two.
 
-    In row i an off-diagonal term meets i roundings in the product with x, one in the sum with the
-    diagonal, one in the product with x_i, and d − i in the sum over the rows that are left.
+    In two stages each product with x is d roundings. In row i an off-diagonal term meets i
+    roundings in the product with x, one in the sum with the diagonal, one in the product with x_i,
+    and d − i in the sum over the rows that are left.
 
     Examples
     --------
     >>> quadratic_form_roundings(65)
-    67
+    130
     """
-    return of_tensor + 2 * of_x + d + 2
+    return of_tensor + 2 * of_x + max(2 * d, d + 2)
 
 
 def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike, claim: str | None = None) -> Array:
@@ -358,12 +359,13 @@ def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike, claim: str | None = No
 def bilinear_form_bound(
     tensor: ArrayLike, x: ArrayLike, z: ArrayLike, claim: str | None = None
 ) -> Array:
-    """Return the allowed error of `bilinear_form(tensor, x, z)`: K = d + 3.
+    """Return the allowed error of `bilinear_form(tensor, x, z)`: K = 2 d, or d + 3.
 
     As in `quadratic_form`, with one rounding more where the two halves of a row are added.
     """
     tensor = as_array("tensor", tensor)
-    roundings = dimension(tensor.shape[1]) + 3
+    d = dimension(tensor.shape[1])
+    roundings = max(2 * d, d + 3)
     precision = claim_of(claim, tensor.dtype)
     return _bound(bilinear_form, "bilinear_form", roundings, precision, tensor, x, z)
 
@@ -373,6 +375,19 @@ def tensor_gradient_bound(x: ArrayLike, dy: ArrayLike, claim: str | None = None)
     x = as_array("x", x)
     precision = claim_of(claim, x.dtype)
     return _bound(tensor_gradient, "tensor_gradient", _examples(x) + 1, precision, x, dy)
+
+
+def truncated_form(eigenvalues: Array, eigenvectors: Array, x: Array) -> Array:
+    """Return `Σ_k λ_k (v_k · x)²` of eigenpairs as given, the vectors in columns.
+
+    Examples
+    --------
+    >>> truncated_form(np.array([3.0, -4.0]), np.eye(2), np.array([1.0, 10.0]))
+    np.float64(-397.0)
+    """
+    along = x @ eigenvectors
+    value: Array = np.sum(eigenvalues * (along * along), axis=-1)
+    return value
 
 
 def truncated_form_bound(
@@ -386,7 +401,7 @@ def truncated_form_bound(
     roundings = 2 * x.shape[-1] + len(eigenvalues) + 1
     precision = claim_of(claim, x.dtype)
     arrays = (eigenvalues, eigenvectors, x)
-    return _bound(_truncated_form, "truncated_form", roundings, precision, *arrays)
+    return _bound(truncated_form, "truncated_form", roundings, precision, *arrays)
 
 
 def folded_form_bound(model: BilinearMLP, x: ArrayLike) -> Array:
@@ -431,12 +446,6 @@ def squared_error_bound(y: ArrayLike, t: ArrayLike, claim: str | None = None) ->
     pair = followed(_squared_error_of_sums, precision, y, t)
     value = _part_bound("squared_error", y.size + 3, precision, _part(pair, "value"))
     return LossBound(float(value), _part_bound("squared_error_dy", 2, precision, _part(pair, "dy")))
-
-
-def _truncated_form(eigenvalues: Array, eigenvectors: Array, x: Array) -> Array:
-    along = x @ eigenvectors
-    value: Array = np.sum(eigenvalues * (along * along), axis=-1)
-    return value
 
 
 def _folded_form(model: BilinearMLP, x: Array) -> Array:

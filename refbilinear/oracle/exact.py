@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from refbilinear.oracle import bounds
 from refbilinear.oracle.formats import FLOAT32, FLOAT64, nearest
 from refbilinear.oracle.trees import map_arrays
 from refbilinear.spec import layer as spec_layer
@@ -318,6 +319,17 @@ def tensor_gradient(x: ArrayLike, dy: ArrayLike) -> Array:
     array([[Fraction(1, 4), Fraction(1, 1), Fraction(4, 1)]], dtype=object)
     """
     return _multilinear(spec_tensor.tensor_gradient, x=x, dy=dy)
+
+
+def truncated_form(eigenvalues: ArrayLike, eigenvectors: ArrayLike, x: ArrayLike) -> Array:
+    """Return the exact `Σ_k λ_k (v_k · x)²` of eigenpairs as given, the vectors in columns.
+
+    Examples
+    --------
+    >>> truncated_form([3.0, -4.0], [[1, 0], [0, 0.5]], [[1, 10]])
+    array([Fraction(-97, 1)], dtype=object)
+    """
+    return exactly(bounds.truncated_form, eigenvalues, eigenvectors, x)
 
 
 def squared_error(y: ArrayLike, t: ArrayLike) -> Loss:

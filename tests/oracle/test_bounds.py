@@ -129,7 +129,8 @@ def test_counts_of_roundings():
     assert tensor_roundings(random_layer(rng)) == 8
     assert tensor_roundings(random_layer(rng, ("w_out",))) == 7
     assert tensor_roundings(random_layer(rng, ())) == 2
-    assert quadratic_form_roundings(65, of_tensor=3, of_x=1) == 72
+    assert quadratic_form_roundings(65, of_tensor=3, of_x=1) == 135
+    assert quadratic_form_roundings(1) == 3
     residual = BilinearMLP(None, [BilinearLayer([[1]], [[1]])], [[1]], residual=True)
     assert mlp_forward_roundings(residual) == 5
 

@@ -71,6 +71,8 @@ def test_tensors(dtype, data, d):
     three_agree("bilinear_form", tensor, x, z)
     three_agree("interaction_matrix", tensor, dy[0])
     three_agree("tensor_gradient", x, dy)
+    one = exact.truncated_form(dy[0, :2], x[:2].T, z)
+    laws.same(one, loops.truncated_form(dy[0, :2].tolist(), x[:2].T.tolist(), z.tolist()))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
