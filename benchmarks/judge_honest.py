@@ -396,19 +396,25 @@ def parts(name: str, result: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name}.{field}", part
 
 
-def worst_ratio(got: Any, want: Any, allowed: Any) -> float | None:
-    """Return the largest |got − want| / allowed; None where nothing can be judged."""
+def worst_ratio(got: Any, want: Any, allowed: Any, known: float) -> float | None:
+    """Return the largest |got − want| / allowed, or `known` where no ratio is larger.
+
+    None where nothing can be judged. In float64 first; exactly where that leaves a doubt.
+    """
     got, want, allowed = (np.asarray(a).ravel() for a in (got, want, allowed))
     judged = np.isfinite(allowed.astype(float))
     if not judged.any():
         return None
-    if not np.isfinite(got[judged].astype(float)).all():
+    mine, true, limit = got[judged].astype(float), want[judged], allowed[judged].astype(float)
+    if not np.isfinite(mine).all():
         return float("inf")
-    worst = 0.0
-    for mine, true, limit in zip(got[judged], want[judged], allowed[judged], strict=True):
-        error = abs(Fraction(float(mine)) - true)
+    near = np.array([float(number) for number in true])
+    doubt = np.abs(mine - near) + (np.abs(mine) + np.abs(near)) * 2.0**-52 + 5e-324
+    worst = known
+    for k in np.flatnonzero(~(doubt <= worst * limit)):
+        error = abs(Fraction(mine[k]) - true[k])
         if error:
-            ratio = float(error / Fraction(float(limit))) if limit else float("inf")
+            ratio = float(error / Fraction(limit[k])) if limit[k] else float("inf")
             worst = max(worst, ratio)
     return worst
 
@@ -427,7 +433,8 @@ class Tally:
         for output in got.keys() & limit.keys():
             true, allowed = (dict(parts(output, of[output])) for of in (want, limit))
             for part, array in parts(output, got[output]):
-                ratio = worst_ratio(array, true[part], allowed[part])
+                known = min(self.worst.get(part, {}).get(claim, 0.0), 1.0)
+                ratio = worst_ratio(array, true[part], allowed[part], known)
                 if ratio is not None:
                     self.note(p, name, claim, part, ratio)
 
