@@ -70,6 +70,8 @@ def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = Non
     n, d_out = y.shape
     label = np.arange(d_out) == enter_labels(labels, n, d_out)[:, None]
     y = y.astype(np.float64)
+    if np.abs(y).max() > precision.largest / 4:
+        return LossBound(np.inf, np.full(y.shape, np.inf))
     top = y.max(axis=1, keepdims=True)
     gaps = top - y
     total = np.exp(-gaps).sum(axis=1, keepdims=True)
@@ -82,11 +84,9 @@ def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = Non
     loss_error = _closed(common + 2 * gap, precision) + lost
     mean = _closed(np.float64(n + 1), precision)
     value = (loss_error * (1 + mean) + mean * (log_total + gap)).sum() / n
-    share_error = shares * _closed(common + 2 * gaps + LIBRARY + 1, precision)
+    share_error = np.maximum(shares, 5e-324) * _closed(common + 2 * gaps + LIBRARY + 1, precision)
     dy = (share_error + _closed(np.float64(4), precision) * (shares + label)) / n + lost
-    overflows = np.abs(y).max() > precision.largest / 4
-    factor = np.inf if overflows else ENLARGED
-    return LossBound(float(factor * value), factor * dy)
+    return LossBound(float(ENLARGED * value), ENLARGED * dy)
 
 
 def adamw_bound(
@@ -139,9 +139,9 @@ def adamw_bound(
     c1, of_c1 = _correction(beta1, require_count("t", t, 1))
     c2, of_c2 = _correction(beta2, t)
     lost = 3 * precision.product_loss
-    m_twin = (2 - beta1) * m + (1 - beta1) * g
-    v_new = beta2 * v + (1 - beta2) * g * g
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
+        m_twin = (2 - beta1) * m + (1 - beta1) * g
+        v_new = beta2 * v + (1 - beta2) * g * g
         root = np.sqrt(v_new / c2) + epsilon
         least = np.sqrt(np.maximum(v_new - lost, 0) / c2) + epsilon
         step = learning_rate * (m_twin + lost) / (c1 * least)
@@ -153,9 +153,9 @@ def adamw_bound(
             + missing
             + lost
         )
-    several = _closed(np.float64(5), precision)
-    errors = (theta_error, several * m_twin + lost, several * v_new + lost)
-    overflows = ~(np.maximum(g * g, m_twin) <= precision.largest / 4)
+        several = _closed(np.float64(5), precision)
+        errors = (theta_error, several * m_twin + lost, several * v_new + lost)
+        overflows = ~(np.maximum(g * g, m_twin) <= precision.largest / 4)
     return AdamWState._make(
         np.where(overflows | np.isnan(error), np.inf, ENLARGED * error) for error in errors
     )

@@ -1,0 +1,207 @@
+"""A simulated machine computes as the real one does, and honest ones stay within their bounds."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import laws
+import refbilinear as rb
+from refbilinear.oracle import bounds, exact
+from refbilinear.oracle.claims import CLAIMS, claim_of
+from refbilinear.oracle.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, nearest
+from refbilinear.oracle.simulate import ORDERS, fma, simulate, to_format
+from strategies import FLOATS, OPTIONAL, arrays, layers_with_batch, random_layer
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("to", [FLOAT64, FLOAT32, FLOAT16, BFLOAT16])
+@given(value=st.floats(), scale=st.integers(-160, 20))
+def test_rounding_to_a_format(to, value, scale):
+    with np.errstate(all="ignore"):
+        value = float(np.float64(value) * 2.0**scale)
+    got = float(to_format(np.array(value), to))
+    if np.isfinite(value):
+        assert got == nearest(Fraction(value), to)
+        flushed = float(to_format(np.array(value), to, flushes=True))
+        assert flushed == (got if abs(got) >= to.smallest_normal else 0)
+    else:
+        assert got == value or np.isnan(value)
+
+
+@given(st.lists(st.floats(-1e100, 1e100), min_size=3, max_size=3), st.integers(-60, 60))
+def test_fused_multiply_add(numbers, shift):
+    a, b, c = (np.array([number]) for number in numbers)
+    c = c * 2.0**shift
+    true = laws.exact(a)[0] * laws.exact(b)[0] + laws.exact(c)[0]
+    got = Fraction(fma(a, b, c)[0])
+    # one rounding, or its neighbour where the exact result is next to a tie; products of
+    # subnormal size are beyond Dekker's method
+    if abs(true) > Fraction(1, 2**900) or true == 0:
+        assert abs(got - true) <= abs(true) * Fraction(1, 2**53) * (1 + Fraction(1, 2**40))
+    narrow = fma(*(np.array([n % 7], np.float32) for n in numbers))
+    assert narrow.dtype == np.float32
+
+
+def test_fused_multiply_add_overflows_as_a_product_does():
+    with np.errstate(all="ignore"):
+        assert fma(np.array([1e200]), np.array([1e200]), np.array([1.0]))[0] == np.inf
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_plain_machine_is_this_one(dtype):
+    """Where there is one term, no order: bit for bit what NumPy gives."""
+    layer = random_layer(RNG, OPTIONAL, (1, 1, 1), dtype)
+    x, dy = RNG.standard_normal((2, 4, 1)).astype(dtype)
+    claim = "f32" if dtype == np.float32 else "f64"
+    for order in ORDERS:
+        y = simulate(rb.forward, layer, x, claim=claim, order=order)
+        assert y.dtype == dtype
+        laws.same(y, rb.forward(layer, x))
+    gradients = simulate(rb.backward, layer, x[:1], dy[:1], claim=claim)
+    laws.same(gradients.x, rb.backward(layer, x[:1], dy[:1]).x)
+
+
+def test_orders_are_orders():
+    """Numbers chosen so that each order of summation gives a sum of its own."""
+    x = np.array([[2.0**24, 1, 1, 1, -(2.0**24), 1, 1, 1, 1, 1, 3]])
+    layer = rb.BilinearLayer(np.ones((1, 11)), np.zeros((1, 11)), b_right=[1.0])
+    sums = {order: simulate(rb.forward, layer, x, order=order).item() for order in ORDERS}
+    assert sums["ascending"] == 8
+    assert sums["descending"] == 2 or sums["descending"] != 8
+    assert sums["by_size"] != sums["ascending"]
+    assert len(set(sums.values())) >= 3
+    again = simulate(rb.forward, layer, x, order="shuffled", seed=5)
+    laws.same(again, simulate(rb.forward, layer, x, order="shuffled", seed=5))
+
+
+def test_fusing_changes_the_last_bit():
+    layer, x, _ = laws_problem(np.float32)
+    plain, fused = (simulate(rb.forward, layer, x, fused=fused) for fused in (False, True))
+    assert (plain != fused).any()
+
+
+def laws_problem(dtype):
+    layer = random_layer(np.random.default_rng(1), OPTIONAL, (7, 5, 3), dtype)
+    x, dy = (np.random.default_rng(2).standard_normal((4, d)).astype(dtype) for d in (7, 3))
+    return layer, x, dy
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+@settings(max_examples=10)
+@given(data=st.data(), order=st.sampled_from(ORDERS), fused=st.booleans())
+def test_honest_machines_stay_within_bounds(claim, data, order, fused):
+    dtype = np.float64 if claim.startswith("f64") else np.float32
+    layer, x, dy = data.draw(layers_with_batch(dtype))
+    run = {"claim": claim, "order": order, "fused": fused}
+    pairs = [
+        (rb.forward, (layer, x), bounds.forward_bound),
+        (rb.backward, (layer, x, dy), bounds.backward_bound),
+        (rb.interaction_tensor, (layer,), bounds.tensor_bound),
+        (rb.output_form, (layer, dy[0]), bounds.output_form_bound),
+    ]
+    for function, arguments, bound in pairs:
+        got = simulate(function, *arguments, **run)
+        want, allowed = exact.exactly(function, *arguments), bound(*arguments, claim=claim)
+        laws.all_in_bound(*map(as_tuple, (got, want, allowed)), None)
+
+
+def as_tuple(result):
+    return result if isinstance(result, tuple) else (result,)
+
+
+def test_a_coarser_machine_breaks_a_finer_claim():
+    layer, x, _ = laws_problem(np.float32)
+    x = np.concatenate([x] + [x * s for s in (0.3, 0.7, 1.1, 1.7)])
+    want = exact.forward(layer, x)
+    finer = {"bf16-f32acc": "tf32", "f16-f32acc": "f32", "tf32": "f32", "f32": "f64"}
+    for machine, claimed in finer.items():
+        got = simulate(rb.forward, layer, x, claim=machine)
+        laws.in_bound(got, want, bounds.forward_bound(layer, x, machine))
+        with pytest.raises(AssertionError):
+            laws.in_bound(got, want, bounds.forward_bound(layer, x, claimed))
+
+
+def test_what_is_not_in_the_lists_is_refused():
+    with pytest.raises(ValueError, match=r"order must be one of ascending, .*; got 'sideways'"):
+        simulate(rb.forward, rb.BilinearLayer([[1.0]], [[1.0]]), [1.0], order="sideways")
+    with pytest.raises(ValueError, match=r"claim must be one of f64, .* got 'f31'"):
+        simulate(rb.forward, rb.BilinearLayer([[1.0]], [[1.0]]), [1.0], claim="f31")
+    assert claim_of(None, object) is None
+
+
+def test_empty_sums():
+    layer = random_layer(RNG, OPTIONAL, (3, 0, 2), np.float32)
+    x = np.ones((2, 3), np.float32)
+    laws.same(simulate(rb.forward, layer, x), rb.forward(layer, x))
+    full = random_layer(RNG, OPTIONAL, (3, 4, 2), np.float32)
+    empty = simulate(rb.backward, full, x[:0], np.ones((0, 2), np.float32))
+    laws.same(empty.b_left, np.zeros(4))
+    laws.same(empty.w_left, np.zeros((4, 3)))
+
+
+# ---- the ends of the number range
+
+
+@pytest.mark.parametrize("claim", ["f64", "f32", "f64-ftz", "f32-ftz"])
+@given(data=st.data(), shift=st.integers(0, 200))
+def test_underflow_is_in_the_bound(claim, data, shift):
+    """Products that underflow, gradually or all at once, are paid for by the pads."""
+    dtype = np.float64 if claim.startswith("f64") else np.float32
+    least = (np.finfo(dtype).minexp + shift % 60) // 2
+    layer, x, _ = data.draw(layers_with_batch(dtype))
+    values = {n: shrunk(w, least, dtype) for n, w in rb.parameters(layer).items()}
+    layer, x = rb.BilinearLayer(**values), shrunk(x, least, dtype)
+    for function, arguments, bound in [
+        (rb.forward, (layer, x), bounds.forward_bound),
+        (rb.interaction_tensor, (layer,), bounds.tensor_bound),
+    ]:
+        got = simulate(function, *arguments, claim=claim)
+        want, allowed = exact.exactly(function, *arguments), bound(*arguments, claim=claim)
+        laws.in_bound(got, want, allowed)
+
+
+def shrunk(array, exponent, dtype):
+    small = (array * 2.0**exponent).astype(dtype)
+    return np.where(np.abs(small) < np.finfo(dtype).tiny, dtype(0), small)
+
+
+def test_without_its_pad_the_bound_is_exceeded():
+    """A product below the least number is 0: an error of all of it, which γ does not cover."""
+    tiny = np.float32(2.0**-80)
+    layer, x = rb.BilinearLayer([[tiny]], [[tiny]]), np.ones((1, 1), np.float32)
+    got, want = rb.forward(layer, x), exact.forward(layer, x)
+    assert got.item() == 0
+    assert 0 < want.item() <= Fraction(bounds.forward_bound(layer, x).item())
+    flushing = bounds.forward_bound(layer, x, "f32-ftz").item()
+    assert 2.0**-126 <= flushing < 2.0**-120
+
+
+def test_where_something_may_overflow_no_bound_holds():
+    layer = rb.BilinearLayer([[1e200], [1e100]], [[1e200], [1.0]])
+    assert bounds.forward_bound(layer, [[1.0]]).tolist()[0][0] == np.inf
+    assert np.isfinite(bounds.forward_bound(layer, [[1.0]])[0, 1])
+    # an infinity times zero on the way is no reason for trust either
+    other = rb.BilinearLayer([[1e200]], [[1e200]], w_out=[[0.0]])
+    assert bounds.forward_bound(other, [[1.0]]).item() == np.inf
+    half = rb.BilinearLayer([[300.0]], [[300.0]])
+    assert bounds.forward_bound(half, [[1.0]], "f16-f32acc").item() == np.inf
+    assert np.isfinite(bounds.forward_bound(half, [[1.0]], "bf16-f32acc")).all()
+
+
+def test_subnormal_inputs_have_no_bound_where_they_may_be_flushed():
+    layer = rb.BilinearLayer([[1e-320]], [[1.0]])
+    with pytest.raises(ValueError, match="no bound holds for subnormal inputs"):
+        bounds.forward_bound(layer, [[1.0]], "f64-ftz")
+    assert bounds.forward_bound(layer, [[1.0]], "f64").item() > 0
+
+
+@given(data=st.data())
+def test_an_eigenpair_form(data):
+    values, vectors, x = (data.draw(arrays(shape, np.float32)) for shape in ((2,), (5, 2), (4, 5)))
+    got = simulate(bounds.truncated_form, values, vectors, x)
+    want = exact.truncated_form(values, vectors, x)
+    laws.in_bound(got, want, bounds.truncated_form_bound(values, vectors, x))
