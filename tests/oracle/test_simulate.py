@@ -117,7 +117,7 @@ def test_a_coarser_machine_breaks_a_finer_claim():
     layer, x, _ = laws_problem(np.float32)
     x = np.concatenate([x] + [x * s for s in (0.3, 0.7, 1.1, 1.7)])
     want = exact.forward(layer, x)
-    finer = {"bf16-f32acc": "tf32", "f16-f32acc": "f32", "tf32": "f32", "f32": "f64"}
+    finer = {"bf16-f32acc": "f32", "f16-f32acc": "f32", "tf32": "f32", "f32": "f64"}
     for machine, claimed in finer.items():
         got = simulate(rb.forward, layer, x, claim=machine)
         laws.in_bound(got, want, bounds.forward_bound(layer, x, machine))
