@@ -32,9 +32,9 @@ from refbilinear.spec import loss as spec_loss
 from refbilinear.spec import tensor as spec_tensor
 from refbilinear.spec.arrays import Array, Followed, as_array, require_count, require_finite
 from refbilinear.spec.layer import LAYER_PARAMETERS, BilinearLayer, Gradients
-from refbilinear.spec.loss import Loss, enter_labels
+from refbilinear.spec.loss import Loss, enter_labels, enter_y
 from refbilinear.spec.mlp import parameters
-from refbilinear.spec.optim import AdamWState
+from refbilinear.spec.optim import AdamWState, enter_state
 from refbilinear.spec.tensor import QuadraticForm
 
 NAMES = ("theta", "g", "m", "v")
@@ -369,9 +369,7 @@ def cross_entropy(y: ArrayLike, labels: ArrayLike) -> Loss:
     >>> float(loss.value), rounded(loss.dy, np.float64)
     (3.720075976020836e-44, array([[-3.72007598e-44,  3.72007598e-44]]))
     """
-    logits = fractions(y, "y")
-    if logits.ndim != 2 or 0 in logits.shape:
-        raise ValueError(f"y must have shape (n, d_out), neither 0; got {logits.shape}")
+    logits = fractions(enter_y(y), "y")
     labels = enter_labels(labels, *logits.shape)
     n = len(logits)
     examples = [_softmax_loss(row, label) for row, label in zip(logits, labels, strict=True)]
@@ -418,7 +416,8 @@ def adamw(
     >>> stepped.theta
     array([Fraction(1, 2)], dtype=object)
     """
-    theta, g, m, v = (fractions(a, name) for a, name in zip((theta, g, m, v), NAMES, strict=True))
+    state = enter_state(theta, g, m, v)
+    theta, g, m, v = (fractions(a, name) for a, name in zip(state, NAMES, strict=True))
     require_count("t", t, 1)
     settings = (learning_rate, weight_decay, beta1, beta2, epsilon)
     eta, decay, b1, b2, eps = (Fraction(number) for number in settings)

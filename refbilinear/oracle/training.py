@@ -27,13 +27,14 @@ The settings β, η, λ, ε are the floats that they are; where the arithmetic i
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.oracle.bounds import LossBound
 from refbilinear.oracle.claims import Claim, claim_of
-from refbilinear.spec.arrays import Array, as_array, require_count, require_finite
-from refbilinear.spec.loss import enter_labels
-from refbilinear.spec.optim import AdamWState
+from refbilinear.oracle.twins import magnitude
+from refbilinear.spec.arrays import Array, require_count, require_finite
+from refbilinear.spec.loss import enter_labels, enter_y
+from refbilinear.spec.optim import AdamWState, enter_state
 
 LIBRARY = 8
 ENLARGED = 1 + 2.0**-20
@@ -65,8 +66,9 @@ def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = Non
     >>> print(f"{bound.value:.1e}")
     1.6e-15
     """
-    y = as_array("y", y)
-    precision = _require_plain(claim, y)
+    y = enter_y(y)
+    precision = _require_plain(claim, y.dtype)
+    require_finite("y", y)
     n, d_out = y.shape
     label = np.arange(d_out) == enter_labels(labels, n, d_out)[:, None]
     y = y.astype(np.float64)
@@ -90,10 +92,10 @@ def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = Non
 
 
 def adamw_bound(
-    theta: ArrayLike,
-    g: ArrayLike,
-    m: ArrayLike,
-    v: ArrayLike,
+    theta: Array,
+    g: Array,
+    m: Array,
+    v: Array,
     t: int,
     *,
     learning_rate: float = 1e-3,
@@ -107,7 +109,7 @@ def adamw_bound(
 
     Parameters
     ----------
-    theta, g, m, v : array_like
+    theta, g, m, v : array
         Of one shape and dtype, float32 or float64; v not negative.
     t : int
         Number of the step, from 1.
@@ -130,11 +132,13 @@ def adamw_bound(
     >>> [f"{allowed[0]:.1e}" for allowed in adamw_bound(one, one, zero, zero, 3)]
     ['4.3e-07', '3.0e-08', '3.0e-10']
     """
-    precision = _require_plain(claim, as_array("theta", theta))
-    theta, g, m = (np.abs(as_array("g", a).astype(np.float64)) for a in (theta, g, m))
-    v = as_array("v", v).astype(np.float64)
-    if not (v >= 0).all():
+    state = enter_state(theta, g, m, v)
+    precision = _require_plain(claim, state[0].dtype)
+    if not (state[3] >= 0).all():
         raise ValueError("v must not be negative: it is a mean of squares")
+    for name, array in zip(("theta", "g", "m", "v"), state, strict=True):
+        require_finite(name, array)
+    theta, g, m, v = map(magnitude, state)
     decayed = learning_rate * weight_decay
     c1, of_c1 = _correction(beta1, require_count("t", t, 1))
     c2, of_c2 = _correction(beta2, t)
@@ -173,12 +177,11 @@ def _correction(beta: float, t: int) -> tuple[float, float]:
     return 1 - power, (LIBRARY + t) * power / (1 - power) + 1
 
 
-def _require_plain(claim: str | None, array: Array) -> Claim:
+def _require_plain(claim: str | None, dtype: DTypeLike) -> Claim:
     """Return the claim after checking that its arithmetic is float32 or float64 throughout."""
-    precision = claim_of(claim, array.dtype)
+    precision = claim_of(claim, dtype)
     if precision is None:
-        raise TypeError("there is no exact result: exponentials and roots are not rational")
+        raise TypeError("y must be float32 or float64: exponentials are not rational")
     if precision.storage is not None:
         raise ValueError(f"claim must be f32 or f64, also with -ftz; got {claim!r}")
-    require_finite("the input", array)
     return precision

@@ -53,7 +53,7 @@ def cross_entropy(y: ArrayLike, labels: ArrayLike) -> Loss:
     >>> float(loss.value), loss.dy
     (10000.0, array([[ 1., -1.]]))
     """
-    y = _enter_y(y)
+    y = enter_y(y)
     if y.dtype == object:
         raise TypeError("y must be float32 or float64: the exp of a rational is not rational")
     labels = enter_labels(labels, *y.shape)
@@ -122,7 +122,7 @@ def accuracy(y: ArrayLike, labels: ArrayLike) -> float:
     >>> accuracy([[0, 1], [3, 2]], [1, 1])
     0.5
     """
-    y = _enter_y(y)
+    y = enter_y(y)
     return float(np.mean(y.argmax(axis=1) == enter_labels(labels, *y.shape)))
 
 
@@ -150,7 +150,8 @@ def enter_labels(labels: ArrayLike, n: int, d_out: int, name: str = "labels") ->
     return array.astype(np.intp)
 
 
-def _enter_y(y: ArrayLike) -> Array:
+def enter_y(y: ArrayLike) -> Array:
+    """Return y as (n, d_out) after checking that neither is 0."""
     array = enter("y", y, {"n": None, "d_out": None})
     if 0 in array.shape:
         raise ValueError(f"y must hold at least one example and one class; got shape {array.shape}")

@@ -73,7 +73,7 @@ def adamw(
     >>> adamw(theta, np.array([1e-3, -1e3]), zero, zero, 1, learning_rate=0.1).theta.round(6)
     array([0.900001, 1.1     ])
     """
-    theta, g, m, v = _enter_state(theta, g, m, v)
+    theta, g, m, v = enter_state(theta, g, m, v)
     learning_rate = require_non_negative("learning_rate", learning_rate)
     weight_decay = require_non_negative("weight_decay", weight_decay)
     beta1, beta2, epsilon = float(beta1), float(beta2), float(epsilon)
@@ -182,7 +182,7 @@ def init_mlp(
     return BilinearMLP(w_embed, layers, draw(d_out, d_model), residual)
 
 
-def _enter_state(theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array, Array]:
+def enter_state(theta: Array, g: Array, m: Array, v: Array) -> tuple[Array, Array, Array, Array]:
     """Return the four arrays after checking that they are floats of one shape and dtype."""
     theta = as_array("theta", theta)
     if theta.ndim == 0:

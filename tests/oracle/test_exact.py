@@ -252,7 +252,7 @@ def test_cross_entropy_far_from_the_label():
     agree(loss.value, value)
     agree(loss.dy[1, 0], dy[1][0])
     assert float(loss.dy[1, 0] * 2) == pytest.approx(np.exp(-700.0), rel=1e-12)
-    with pytest.raises(ValueError, match=r"y must have shape \(n, d_out\), neither 0"):
+    with pytest.raises(ValueError, match="y must hold at least one example"):
         exact.cross_entropy(np.ones((0, 2)), [])
 
 
