@@ -4,7 +4,7 @@ Layers, tensors, batches and losses are drawn at random; every result of every i
 compared with the exact one, and its error divided by its bound. An implementation is
 
     simulated      the specification on a simulated machine: a claim of precision, one of six orders
-                   of summation, fused or not (see `refbilinear.oracle.simulate`)
+                   of summation, fused or not (see `refbilinear.oracle.machines`)
     numpy          the specification itself, float32 and float64
     kernel         `refbilinear.fast`, which fuses
     einsum         the definitions as NumPy's einsum, with and without optimisation
@@ -35,7 +35,7 @@ import machine
 import refbilinear as rb
 from refbilinear.oracle import bounds, exact, training
 from refbilinear.oracle.claims import CLAIMS
-from refbilinear.oracle.simulate import ORDERS, simulate
+from refbilinear.oracle.machines import ORDERS, simulate
 
 SIZES = ((3, 5, 2), (5, 3, 4), (1, 4, 2), (2, 1, 3), (7, 6, 1), (4, 8, 5), (11, 9, 3), (3, 19, 2))
 OPTIONAL = ("w_out", "b_left", "b_right", "b_out", "w_skip")

@@ -1,5 +1,8 @@
-"""Evidence of right and wrong: what rounding can explain, and what it cannot."""
+"""Evidence of right and wrong: exact results, what rounding can explain, and certificates."""
 
-from refbilinear.oracle import bounds
+from refbilinear.oracle import bounds, exact, loops
+from refbilinear.oracle.claims import CLAIMS
+from refbilinear.oracle.machines import simulate
+from refbilinear.oracle.tolerances import tolerance
 
-__all__ = ["bounds"]
+__all__ = ["CLAIMS", "bounds", "exact", "loops", "simulate", "tolerance"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import laws
 import refbilinear as rb
 from refbilinear.oracle import exact
-from refbilinear.oracle.simulate import simulate
-from refbilinear.oracle.tolerance import tolerance
+from refbilinear.oracle.machines import simulate
+from refbilinear.oracle.tolerances import tolerance
 from refbilinear.oracle.training import adamw_bound, cross_entropy_bound
 from refbilinear.spec.arrays import affine
 from strategies import FLOATS, arrays

@@ -12,7 +12,7 @@ import refbilinear as rb
 from refbilinear.oracle import bounds, exact
 from refbilinear.oracle.claims import CLAIMS, claim_of
 from refbilinear.oracle.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, nearest
-from refbilinear.oracle.simulate import ORDERS, fma, simulate, to_format
+from refbilinear.oracle.machines import ORDERS, fma, simulate, to_format
 from strategies import FLOATS, OPTIONAL, arrays, layers_with_batch, random_layer
 
 RNG = np.random.default_rng(0)
