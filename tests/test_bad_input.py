@@ -53,7 +53,9 @@ from refbilinear.analysis.spectrum import (
     eigendecompose,
     reconstruct,
 )
+from refbilinear.oracle import bounds, exact, simulate
 from refbilinear.oracle.bounds import gamma
+from refbilinear.oracle.training import adamw_bound, cross_entropy_bound
 
 V, T = ValueError, TypeError
 
@@ -530,6 +532,65 @@ SPECTRA = [
     (lambda: effective_rank(None), T, "eigenvalues must be an array; got None"),
 ]
 
+HUGE = np.array([[1.0, np.inf, 0.0]])
+
+ORACLE = [
+    (lambda: exact.forward(LAYER, ones(7, 4)), V, r"x must have shape \(\.\.\., d_in\) = .*3\) to"),
+    (lambda: exact.forward(LAYER, HUGE), V, r"x must be finite; got inf at \(0, 1\)"),
+    (lambda: exact.forward(LAYER, None), T, "x must be an array; got None"),
+    (lambda: exact.forward(LAYER, X.astype(complex)), T, "x must hold float32, .* got complex128"),
+    (lambda: exact.forward(LAYER, X.astype(np.float16)), T, "x must hold float32, .* got float16"),
+    (
+        lambda: exact.forward(LAYER, MIXED),
+        T,
+        r"x must hold exact rationals .* got float at \(0, 1\)",
+    ),
+    (lambda: exact.forward(LAYER, np.ma.masked_array(X)), T, "x must be a plain array; got Masked"),
+    (lambda: exact.forward(EXACT, HUGE), V, "must be finite; got inf"),
+    (lambda: exact.backward(LAYER, X, ones(6, 2)), V, r"dy must have shape \(7, 2\) to match x"),
+    (lambda: exact.backward(LAYER, X, NAN[:, :1]), V, r"dy must be finite; got nan at \(1, 0\)"),
+    (
+        lambda: exact.output_form(LAYER, ones(3)),
+        V,
+        r"u must have shape \(d_out,\) = \(2,\) to match",
+    ),
+    (lambda: exact.interaction_matrix(TENSOR, ones(3)), V, r"u must have .* to match the tensor"),
+    (lambda: exact.quadratic_form(ones(2, 5), X), V, r"n_pairs must be d\(d \+ 1\)/2 of some d"),
+    (lambda: exact.quadratic_form(TENSOR, ones(7, 2)), V, r"append its constant coordinate"),
+    (lambda: exact.tensor_gradient(X, ones(6, 2)), V, "dy must"),
+    (lambda: exact.fractions(NAN), V, r"array must be finite; got nan at \(1, 0\)"),
+    (lambda: exact.fractions([[1], [1, 2]]), V, "array must be a rectangular array of numbers"),
+    (lambda: exact.rounded([0.5], np.float16), T, "dtype must be float32 or float64; got float16"),
+    (lambda: exact.squared_error(X, ones(7, 2)), V, r"t must have shape .*3\) to match y"),
+    (lambda: exact.cross_entropy(DY, LABELS + 2), V, "labels must lie in 0..1"),
+    (
+        lambda: exact.cross_entropy(ones(7), LABELS),
+        V,
+        r"y must have shape \(n, d_out\); got \(7,\)",
+    ),
+    (lambda: exact.adamw(X, X, X, ones(1, 3), 1), V, r"v must have shape .* to match theta"),
+    (lambda: exact.adamw(X, X, X, X, 0), V, "t must be at least 1; got 0"),
+    (lambda: exact.adamw(X, X, X, HUGE.repeat(7, 0), 1), V, "v must be finite"),
+    (
+        lambda: bounds.forward_bound(LAYER, ones(7, 4)),
+        V,
+        r"x must have shape .* to match the layer",
+    ),
+    (lambda: bounds.forward_bound(LAYER, X, "fp32"), V, "claim must be one of .* got 'fp32'"),
+    (lambda: bounds.tensor_bound(LAYER, "f16"), V, "claim must be one of f64, f32, tf32"),
+    (lambda: bounds.quadratic_form_bound(TENSOR, ones(7, 4)), V, "x must have shape"),
+    (lambda: simulate(forward, LAYER, ones(7, 4)), V, "x must have shape"),
+    (lambda: simulate(forward, LAYER, X, claim="f8"), V, "claim must be one of"),
+    (lambda: cross_entropy_bound(NAN, [0, 1]), V, r"y must be finite; got nan at \(1, 0\)"),
+    (lambda: cross_entropy_bound(DY, LABELS, "tf32"), V, "claim must be f32 or f64"),
+    (lambda: cross_entropy_bound(DY, LABELS - 1), V, "labels must lie in 0..1"),
+    (lambda: adamw_bound(X, X, X, -X, 1), V, "v must not be negative"),
+    (lambda: adamw_bound(X, X, X, ones(7, 2), 1), V, "v must have shape"),
+    (lambda: adamw_bound(HUGE, HUGE, HUGE, abs(HUGE), 1), V, "theta must be finite"),
+    (lambda: gamma(1, np.int64), T, "dtype must be float32, float64 or object; got int64"),
+    (lambda: gamma(-1, np.float64), V, "roundings must be at least 0; got -1"),
+]
+
 TABLE = {
     "layer": LAYERS,
     "number": NUMBERS,
@@ -538,6 +599,7 @@ TABLE = {
     "loss": LOSSES,
     "training": TRAINING,
     "spectrum": SPECTRA,
+    "oracle": ORACLE,
 }
 ROWS = [
     pytest.param(*row, id=f"{group}-{number}")
