@@ -26,11 +26,14 @@ The settings β, η, λ, ε are the floats that they are; where the arithmetic i
 1 − β is computed before it is rounded, as frameworks do with Python's numbers.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.oracle.bounds import LossBound
 from refbilinear.oracle.claims import Claim, claim_of
+from refbilinear.oracle.formats import FLOAT64
 from refbilinear.oracle.twins import magnitude
 from refbilinear.spec.arrays import Array, require_count, require_finite
 from refbilinear.spec.loss import enter_labels, enter_y
@@ -69,26 +72,49 @@ def cross_entropy_bound(y: ArrayLike, labels: ArrayLike, claim: str | None = Non
     y = enter_y(y)
     precision = _require_plain(claim, y.dtype)
     require_finite("y", y)
-    n, d_out = y.shape
-    label = np.arange(d_out) == enter_labels(labels, n, d_out)[:, None]
-    y = y.astype(np.float64)
+    label = np.arange(y.shape[1]) == enter_labels(labels, *y.shape)[:, None]
     if np.abs(y).max() > precision.largest / 4:
         return LossBound(np.inf, np.full(y.shape, np.inf))
+    softmax = _softmax(y.astype(np.float64))
+    lost = (y.shape[1] + 3) * precision.product_loss
+    value = _loss_error(softmax, softmax.gaps[label][:, None], lost, precision)
+    dy = _gradient_error(softmax, label, lost, precision)
+    return LossBound(float(ENLARGED * value), ENLARGED * dy)
+
+
+class _Softmax(NamedTuple):
+    gaps: Array
+    """`max y − y_c`"""
+    shares: Array
+    log_total: Array
+    common: Array
+    """κ_T + 10 log T + |M|"""
+
+
+def _softmax(y: Array) -> _Softmax:
     top = y.max(axis=1, keepdims=True)
     gaps = top - y
     total = np.exp(-gaps).sum(axis=1, keepdims=True)
     shares = np.exp(-gaps) / total
-    log_total = np.log(total)
-    of_total = (shares * gaps).sum(axis=1, keepdims=True) + LIBRARY + d_out - 1
-    common = of_total + 10 * log_total + np.abs(top)
-    gap = gaps[label][:, None]
-    lost = (d_out + 3) * precision.product_loss
-    loss_error = _closed(common + 2 * gap, precision) + lost
-    mean = _closed(np.float64(n + 1), precision)
-    value = (loss_error * (1 + mean) + mean * (log_total + gap)).sum() / n
-    share_error = np.maximum(shares, 5e-324) * _closed(common + 2 * gaps + LIBRARY + 1, precision)
-    dy = (share_error + _closed(np.float64(4), precision) * (shares + label)) / n + lost
-    return LossBound(float(ENLARGED * value), ENLARGED * dy)
+    of_total = (shares * gaps).sum(axis=1, keepdims=True) + LIBRARY + y.shape[1] - 1
+    return _Softmax(gaps, shares, np.log(total), of_total + 10 * np.log(total) + np.abs(top))
+
+
+def _loss_error(softmax: _Softmax, gap: Array, lost: float, claim: Claim) -> np.float64:
+    """Return the error of the mean of the losses: of each, and of n + 1 roundings of their mean."""
+    n = len(gap)
+    of_loss = _closed(softmax.common + 2 * gap, claim) + lost
+    of_mean = _closed(n + 1, claim)
+    error: np.float64 = (of_loss * (1 + of_mean) + of_mean * (softmax.log_total + gap)).sum() / n
+    return error
+
+
+def _gradient_error(softmax: _Softmax, label: Array, lost: float, claim: Claim) -> Array:
+    """Return the error of `(p − onehot)/n`, of which 4 roundings are not of p."""
+    of_share = _closed(softmax.common + 2 * softmax.gaps + LIBRARY + 1, claim)
+    shares = np.maximum(softmax.shares, FLOAT64.smallest)
+    error: Array = (shares * of_share + _closed(4, claim) * (shares + label)) / len(label) + lost
+    return error
 
 
 def adamw_bound(
@@ -134,12 +160,8 @@ def adamw_bound(
     """
     state = enter_state(theta, g, m, v)
     precision = _require_plain(claim, state[0].dtype)
-    if not (state[3] >= 0).all():
-        raise ValueError("v must not be negative: it is a mean of squares")
-    for name, array in zip(("theta", "g", "m", "v"), state, strict=True):
-        require_finite(name, array)
+    _require_state(*state)
     theta, g, m, v = map(magnitude, state)
-    decayed = learning_rate * weight_decay
     c1, of_c1 = _correction(beta1, require_count("t", t, 1))
     c2, of_c2 = _correction(beta2, t)
     lost = 3 * precision.product_loss
@@ -149,23 +171,25 @@ def adamw_bound(
         root = np.sqrt(v_new / c2) + epsilon
         least = np.sqrt(np.maximum(v_new - lost, 0) / c2) + epsilon
         step = learning_rate * (m_twin + lost) / (c1 * least)
-        of_step = 16 + of_c1 + (5 + of_c2) / 2
-        missing = step * (1 - least / root) + learning_rate * lost / (c1 * least)
-        theta_error = (
-            _closed(np.float64(6), precision) * (1 + decayed) * theta
-            + _closed(np.float64(of_step), precision) * step
-            + missing
-            + lost
-        )
-        several = _closed(np.float64(5), precision)
-        errors = (theta_error, several * m_twin + lost, several * v_new + lost)
+        of_step = _closed(16 + of_c1 + (5 + of_c2) / 2, precision) * step
+        underflow = step * (1 - least / root) + learning_rate * lost / (c1 * least) + lost
+        of_theta = _closed(6, precision) * (1 + learning_rate * weight_decay) * theta
+        several = _closed(5, precision)
+        errors = (of_theta + of_step + underflow, several * m_twin + lost, several * v_new + lost)
         overflows = ~(np.maximum(g * g, m_twin) <= precision.largest / 4)
     return AdamWState._make(
         np.where(overflows | np.isnan(error), np.inf, ENLARGED * error) for error in errors
     )
 
 
-def _closed(kappa: Array | np.float64, claim: Claim) -> Array:
+def _require_state(theta: Array, g: Array, m: Array, v: Array) -> None:
+    for name, array in {"theta": theta, "g": g, "m": m, "v": v}.items():
+        require_finite(name, array)
+    if (v < 0).any():
+        raise ValueError("v must not be negative: it is a mean of squares")
+
+
+def _closed(kappa: Array | float, claim: Claim) -> Array:
     """Return `κ u / (1 − κ u)`, infinite where `κ u ≥ 1`."""
     relative = np.asarray(kappa * claim.sums.unit)
     return np.where(relative < 1, relative / np.maximum(1 - relative, 2.0**-60), np.inf)
