@@ -216,6 +216,17 @@ def integers(array: Array) -> tuple[Array, Fraction]:
     return _object_array(values, array.shape), unit
 
 
+def approximate_eigenpairs(numbers: Array) -> tuple[Array, Array, int]:
+    """Return eigenvalues, ascending, and eigenvectors of integers over a power of two, and it.
+
+    The power brings every integer into the range of floats. A hint, to be proved or dropped.
+    """
+    bits = max((abs(number).bit_length() for number in numbers.flat), default=0)
+    scale = 1 << max(0, bits - 500)
+    values, vectors = np.linalg.eigh((numbers // scale).astype(np.float64))
+    return values, vectors, scale
+
+
 def require_fraction(name: str, value: float | Fraction) -> Fraction:
     """Return a finite real number as a Fraction, or raise with the name."""
     if isinstance(value, Rational):
@@ -331,9 +342,7 @@ def _at(rows: Triangle, i: int, j: int) -> int:
 
 def _approximate_eigenbasis(numbers: Array) -> Array:
     """Return integers near 2**53 times the eigenvectors; nothing rests on how near."""
-    bits = max((abs(number).bit_length() for number in numbers.flat), default=0)
-    floats = (numbers // 2 ** max(0, bits - 1000)).astype(np.float64)
-    _, vectors = np.linalg.eigh(floats)
+    _, vectors, _ = approximate_eigenpairs(numbers)
     whole = np.rint(np.ldexp(vectors, 53)).astype(np.int64)
     return _object_array(whole.ravel().tolist(), whole.shape)
 
