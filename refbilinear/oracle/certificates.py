@@ -89,7 +89,7 @@ class Certificate(NamedTuple):
     reasons: tuple[str, ...]
     """Why not."""
     residual_ratio: float
-    """`‖R‖_F / (n · 2u ‖Q‖_F)`, rounded up."""
+    """`‖R‖_F / (n · 2u ‖Q‖_F)`, rounded up; 2u‖Q‖_F counts as the smallest subnormal at least."""
     defect_ratio: float
     """`‖S‖_F / (n · 2u)`, rounded up."""
     radius: float | None
@@ -281,13 +281,13 @@ def certify(
         raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {order}")
     proof, groups = _prove(*map(integers, (Q, values, vectors))), _groups(Q)
     reasons = tuple(_objections(Q, values, proof, groups, order))
-    (residual, defect), norm = proof.squares(), _root(_square(integers(Q)))
-    unit = len(Q) * 2 * _unit(Q.dtype)
+    residual, defect = proof.squares()
+    unit, width = len(Q) * 2 * _unit(Q.dtype), _width(Q) / ACCEPTED
     places = _places(values, len(Q), order)
     return Certificate(
         not reasons,
         reasons,
-        _ceiling(_root(residual) / (unit * norm)) if norm else inf if residual else 0.0,
+        _ceiling(_root(residual) / width) if width else inf if residual else 0.0,
         _ceiling(_root(defect) / unit) if unit else 0.0,
         _ceiling(radius) if (radius := _kahan(residual, defect)) is not None else None,
         tuple(_interval(groups, place) for place in places),
@@ -347,9 +347,10 @@ def certify_truncation(
     proof, groups = _prove(*map(integers, (Q, values, vectors))), _groups(Q)
     k, product = len(values), _sum_of_pairs(values, vectors)
     twin = _sum_of_pairs(np.abs(values), np.abs(vectors))
+    slack = 2 * (k * max(Fraction(1), _largest(vectors)) + 1) * _subnormal(Q.dtype)
     reasons = (
         *_objections(Q, values, proof, groups, "magnitude"),
-        *_judge("matrix", matrix, product, twin, k + 3).reasons,
+        *_judge("matrix", matrix, product, twin, k + 3, slack).reasons,
     )
     gap = [None, *_gaps(groups), None][k]
     rounding, error = (_norm(_minus(integers(matrix), other)) for other in (product, integers(Q)))
@@ -398,8 +399,10 @@ def certify_truncated_form(values: ArrayLike, x: ArrayLike, spectrum: Pairs) -> 
     require_finite("x", x)
     values = _enter_like("values", values, x.shape[:-1], lam.dtype)
     twin = _form_of_pairs(np.abs(x), np.abs(lam), np.abs(vectors))
-    k = 2 * len(vectors) + len(lam) + 1
-    return _judge("values", values, _form_of_pairs(x, lam, vectors), twin, k)
+    d, k = vectors.shape
+    along, least = d * _largest(x) * _largest(vectors), _subnormal(lam.dtype)
+    slack = k * least * (_largest(lam) * (d * (2 * along + d * least) + 1) + 1)
+    return _judge("values", values, _form_of_pairs(x, lam, vectors), twin, 2 * d + k + 1, slack)
 
 
 # ---- tensors
@@ -456,6 +459,7 @@ def certify_hosvd(
     """
     tensor, _ = enter_tensor(tensor)
     _require_floats("tensor", tensor)
+    require_finite("tensor", tensor)
     whole = unpack(tensor)
     d_out, d, _ = whole.shape
     u_out, u_in = (
@@ -504,7 +508,8 @@ def certify_inner_product(value: float, first: ArrayLike, second: ArrayLike) -> 
     first, second = _enter_tensors(first, second)
     number = _enter_like("value", value, (), first.dtype)
     exact, twin = (_inner(one, two) for one, two in ((first, second), map(np.abs, (first, second))))
-    return _judge("value", number, exact, twin, _terms(first))
+    terms = _terms(first)
+    return _judge("value", number, exact, twin, terms, terms * _subnormal(first.dtype))
 
 
 def certify_cosine(value: float, first: ArrayLike, second: ArrayLike) -> Judgement:
@@ -539,7 +544,7 @@ def certify_cosine(value: float, first: ArrayLike, second: ArrayLike) -> Judgeme
     if not square:
         raise ValueError("first and second must not be zero: they have no cosine")
     cosine = integers(_object([int(product) * unit / _root(square)]).reshape(()))
-    return _judge("value", number, cosine, one, 2 * _terms(first) + 5)
+    return _judge("value", number, cosine, one, 2 * _terms(first) + 5, Fraction(0))
 
 
 # ---- what enters
@@ -593,6 +598,8 @@ def _enter_like(name: str, value: ArrayLike, shape: tuple[int, ...], dtype: DTyp
 def _enter_factor(name: str, factor: ArrayLike, size: int, tensor: Array) -> Array:
     match = "to match the tensor"
     array = enter(name, factor, {"d": size, "r": None}, dtype=tensor.dtype, match=match)
+    if array.shape[1] > size:
+        raise ValueError(f"{name} must have at most {size} columns; got {array.shape[1]}")
     require_finite(name, array)
     return array
 
@@ -662,6 +669,15 @@ def _float(number: Fraction) -> float:
 def _unit(dtype: DTypeLike) -> Fraction:
     """Return u."""
     return Fraction(float(np.finfo(np.dtype(dtype)).eps)) / 2
+
+
+def _subnormal(dtype: DTypeLike) -> Fraction:
+    """Return the smallest subnormal."""
+    return Fraction(float(np.finfo(np.dtype(dtype)).smallest_subnormal))
+
+
+def _largest(array: Array) -> Fraction:
+    return Fraction(float(np.abs(array).max(initial=0)))
 
 
 def _object(values: list[Any]) -> Array:
@@ -740,8 +756,7 @@ def _objections(
 ) -> Iterator[str]:
     """Yield what speaks against computed pairs."""
     n, (residual, defect) = len(Q), proof.squares()
-    u, norm = _unit(Q.dtype), _norm(integers(Q))
-    width = _width(n, Q.dtype, norm)
+    u, width = _unit(Q.dtype), _width(Q)
     yield from _disorder(values, order)
     accepted = ACCEPTED * n * 2 * u if n <= SMALL else _root(u)
     if defect > accepted * accepted:
@@ -754,13 +769,13 @@ def _objections(
         yield from _left_out(values, groups, places, width)
 
 
-def _width(n: int, dtype: DTypeLike, norm: Fraction) -> Fraction:
+def _width(Q: Array) -> Fraction:
     """Return the residual that an honest solver may leave: `10 n · 2u ‖Q‖_F`, 0 for Q = 0.
 
     The spacing 2u‖Q‖_F of numbers as large as Q is never below the smallest subnormal.
     """
-    subnormal = Fraction(float(np.finfo(np.dtype(dtype)).smallest_subnormal))
-    return ACCEPTED * n * max(2 * _unit(dtype) * norm, subnormal) if norm else norm
+    spacing = 2 * _unit(Q.dtype) * _norm(integers(Q))
+    return ACCEPTED * len(Q) * max(spacing, _subnormal(Q.dtype)) if spacing else spacing
 
 
 def _disorder(values: Array, order: str) -> Iterator[str]:
@@ -872,14 +887,19 @@ def _short(number: Fraction) -> str:
 # ---- judging numbers
 
 
-def _judge(name: str, values: Array, exact: Exact, twin: Exact, roundings: int) -> Judgement:
-    """Judge every entry: `|value − exact| ≤ γ_K · twin`."""
+def _judge(
+    name: str, values: Array, exact: Exact, twin: Exact, roundings: int, slack: Fraction
+) -> Judgement:
+    """Judge every entry: `|value − exact| ≤ γ_K · twin + slack`, slack what underflow may take.
+
+    A product that underflows is off by half the smallest subnormal; slack counts a whole one.
+    """
     factor = Fraction(gamma(roundings, values.dtype))
     errors, unit = _minus(integers(values), exact)
     worst, reasons = Fraction(0), []
     triples = zip(*(np.ravel(array).tolist() for array in (errors, twin[0], exact[0])), strict=True)
     for index, (error, size, true) in zip(np.ndindex(values.shape), triples, strict=True):
-        off, allowed = abs(error) * unit, factor * size * twin[1]
+        off, allowed = abs(error) * unit, factor * size * twin[1] + slack
         worst = max(worst, off / allowed) if allowed else worst
         if off > allowed:
             reasons.append(
