@@ -262,7 +262,8 @@ def test_residuals_are_exact():
 MATRIX = laws.float_matrix(KNOWN, BASIS)
 DISTINCT = laws.float_matrix([9, -7, 5, -3, 2, 1], BASIS)
 TRUE = eigendecompose(DISTINCT)
-DENSE = random_symmetric(np.random.default_rng(6), 6)
+DENSE = np.random.default_rng(6).standard_normal((6, 6))
+DENSE = DENSE + DENSE.T
 
 
 def single_precision(matrix):
