@@ -15,8 +15,8 @@ eigenvector is compared with another. Three theorems then speak.
 
 What an honest solver must reach is backward stability: a residual of `p(n) u ‖Q‖_F`, with
 `p(n) = 20 n`, which is `ACCEPTED` times the unit `n · 2u` of LAPACK's own tests (which allow 60).
-Its vectors may be orthonormal to less: see `ACCEPTED_DEFECT`. What that costs stands in the bound
-of each projector, which takes the defect as it is.
+Its vectors may be orthonormal to less, `ACCEPTED_DEFECT` up to n = 25 and `n √u` beyond; what that
+costs stands in the bound of each projector, which takes the defect as it is.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,8 +38,11 @@ ACCEPTED = 10
 """How many units `n · 2u · ‖Q‖_F` a residual may be."""
 
 ACCEPTED_DEFECT = 1000
-"""How many units `n · 2u` a defect may be: the inverse of the relative gap, 10⁻³, from which on
-LAPACK's relatively robust representations take eigenvectors to be orthogonal of themselves."""
+"""How many units `n · 2u` a defect may be up to `SMALL`: the inverse of the relative gap, 10⁻³,
+from which on LAPACK's robust representations take eigenvectors to be orthogonal of themselves."""
+
+SMALL = 25
+"""Beyond this n LAPACK divides and conquers; a defect may then be `n √u` (semiorthogonality)."""
 
 ORDERS = ("magnitude", "ascending", "descending")
 
@@ -242,7 +245,7 @@ def certify(
     They are refused unless, all compared exactly,
 
     - they stand in the declared order;
-    - `‖S‖_F ≤ 1000 n · 2u`;
+    - `‖S‖_F ≤ 1000 n · 2u` for n ≤ 25, and `n √u` (semiorthogonality) for larger n;
     - `‖R‖_F ≤ 10 n · 2u ‖Q‖_F`, where 2u‖Q‖_F is never below the smallest subnormal;
     - each value lies within that width of the certified interval of the eigenvalue that it stands
       for by its place; and by magnitude, none that is larger was left out.
@@ -421,7 +424,7 @@ def certify_hosvd(
     With the exact Gram matrix G of each unfolding, the width `w = 10 n · 2u`, n the longer side
     of the unfolding, and ‖B‖² the trace of G:
 
-    - `‖I − UᵀU‖_F ≤ 100 w` for each factor;
+    - `‖I − UᵀU‖_F` of each factor is what `certify` accepts;
     - the columns of U are the leading eigenvectors of G, by value: with Rayleigh quotients Θ,
       `‖GU − UΘ‖_F ≤ w ‖B‖²`, and each lies in its certified interval or within `w ‖B‖²` of it;
     - the core is what it should be, to `w ‖B‖` in norm;
@@ -759,7 +762,7 @@ def _objections(
 ) -> Iterator[str]:
     """Yield what speaks against computed pairs."""
     n, (residual, defect) = len(Q), proof.squares()
-    width, accepted = _width(Q), ACCEPTED_DEFECT * n * 2 * _unit(Q.dtype)
+    width, accepted = _width(Q), _accepted_defect(n, Q.dtype)
     yield from _disorder(values, order)
     if defect > accepted * accepted:
         yield f"‖I − XᵀX‖_F is {_short(_root(defect))}; accepted is {_short(accepted)}"
@@ -778,6 +781,12 @@ def _width(Q: Array) -> Fraction:
     """
     spacing = 2 * _unit(Q.dtype) * _norm(integers(Q))
     return ACCEPTED * len(Q) * max(spacing, _subnormal(Q.dtype)) if spacing else spacing
+
+
+def _accepted_defect(n: int, dtype: DTypeLike) -> Fraction:
+    """Return how far from orthonormal the columns of an honest solver may be."""
+    u = _unit(dtype)
+    return ACCEPTED_DEFECT * n * 2 * u if n <= SMALL else n * _root(u)
 
 
 def _disorder(values: Array, order: str) -> Iterator[str]:
@@ -952,6 +961,7 @@ class _Mode(NamedTuple):
     squares: list[Fraction]
     """The Rayleigh quotient of each column."""
     width: Fraction
+    accepted_defect: Fraction
     left: Fraction
     """‖(I − UUᵀ) B₍ₙ₎‖²."""
 
@@ -974,6 +984,7 @@ def _mode(name: str, whole: Array, factor: Array, axis: int) -> _Mode:
         _groups(gram * gram_unit),
         [int(value) * gram_unit * u_unit * u_unit for value in squares],
         ACCEPTED * max(unfolded.shape) * 2 * _unit(whole.dtype),
+        _accepted_defect(len(u), whole.dtype),
         _square(_minus((unfolded, unit), seen)),
     )
 
@@ -982,7 +993,7 @@ def _factor_objections(mode: _Mode, square: Fraction) -> Iterator[str]:
     """Yield what speaks against a factor; `square` is ‖B‖²."""
     found_squares = mode.proof.squares()
     names = (f"‖GU − UΘ‖_F of {mode.name}", f"‖I − UᵀU‖_F of {mode.name}")
-    accepted = (mode.width * square, mode.width * ACCEPTED_DEFECT / ACCEPTED)
+    accepted = (mode.width * square, mode.accepted_defect)
     for name, found, width in zip(names, found_squares, accepted, strict=True):
         if found > width * width:
             yield f"{name} is {_short(_root(found))}; accepted is {_short(width)}"

@@ -135,12 +135,19 @@ def test_vectors_may_be_orthonormal_to_less():
     rows = rng.standard_normal((29, 29)) * 10.0 ** -rng.uniform(0, 300, (29, 29))
     matrix = np.tril(rows) + np.tril(rows, -1).T
     values, vectors = np.linalg.eigh(matrix)
-    loose = vectors * (1 + 1e-13)
+    loose = vectors * (1 + 1e-9)
     found = certify(pairs(values, loose), matrix, "ascending")
     assert found.defect_ratio > ACCEPTED
     assert found.certified, found.reasons
-    found = certify(pairs(values, vectors * (1 + 1e-11)), matrix, "ascending")
+    found = certify(pairs(values, vectors * (1 + 1e-7)), matrix, "ascending")
     assert "‖I − XᵀX‖_F" in found.reasons[0]
+
+
+@BOTH
+def test_the_accepted_defect(dtype):
+    u = Fraction(float(np.finfo(dtype).eps)) / 2
+    assert module._accepted_defect(25, dtype) == 1000 * 25 * 2 * u
+    assert 26 * 26 * u <= module._accepted_defect(26, dtype) ** 2 < 26 * 26 * u * (1 + u)
 
 
 @BOTH
