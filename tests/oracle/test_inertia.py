@@ -1,6 +1,7 @@
 """Exact inertia: known spectra, two ways that must agree, and squares that anyone can multiply."""
 
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -95,6 +96,30 @@ def test_squares_multiply_back_and_are_independent(matrix):
     triangle = squares.vectors.T @ squares.witnesses
     laws.same(np.tril(triangle), laws.exact(np.eye(len(squares.weights))))
     assert all(squares.weights != 0)
+
+
+def descartes(matrix):
+    """Return the inertia by sign changes of the characteristic polynomial, whose roots are real."""
+    n, power, coefficients = len(matrix), laws.exact(np.eye(len(matrix))), [Fraction(1)]
+    for k in range(1, n + 1):  # Faddeev and Le Verrier
+        power = matrix @ power
+        coefficients.append(-sum(power.diagonal()) / k)
+        power = power + laws.exact(np.eye(n)) * coefficients[-1]
+
+    def changes(numbers):
+        signs = [number > 0 for number in numbers if number]
+        return sum(a != b for a, b in pairwise(signs))
+
+    positive = changes(coefficients)
+    negative = changes([c * (-1) ** k for k, c in enumerate(coefficients)])
+    return Inertia(positive, negative, n - positive - negative)
+
+
+@settings(max_examples=40)
+@given(small_integers(largest=7), st.integers(-2, 2))
+def test_the_rule_of_descartes_agrees(matrix, shift):
+    shifted = laws.exact(matrix) - laws.exact(np.eye(len(matrix))) * shift
+    assert inertia(matrix, shift) == descartes(shifted)
 
 
 @settings(max_examples=30)
