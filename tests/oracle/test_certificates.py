@@ -259,6 +259,12 @@ def test_kahan_holds_for_wrong_pairs_too(seed, n, exponent):
         least += 1
 
 
+def test_kahans_bound_is_attained():
+    """Without its denominator it would say ½ of a value that is off by 1."""
+    assert certify(pairs([1.0], [[0.5]]), [[2.0]]).radius == 1
+    assert certify(pairs([1.0], [[0.0]]), [[2.0]]).radius is None
+
+
 @settings(max_examples=40)
 @given(known_spectra(), st.integers(0, 2**32 - 1), st.integers(-9, -2))
 def test_davis_and_kahan_hold_for_perturbed_pairs(case, seed, exponent):
