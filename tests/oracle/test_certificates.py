@@ -150,21 +150,21 @@ def test_the_accepted_defect(dtype):
     assert 26 * 26 * u <= module._accepted_defect(26, dtype) ** 2 < 26 * 26 * u * (1 + u)
 
 
+SOLVERS = {
+    "torch": lambda torch, q: [part.numpy() for part in torch.linalg.eigh(torch.tensor(q))],
+    "scipy.linalg": lambda linalg, q: linalg.eigh(q),
+}
+
+
 @BOTH
-@pytest.mark.parametrize("name", ["torch", "scipy"])
+@pytest.mark.parametrize("name", SOLVERS)
 def test_other_solvers_are_certified(dtype, name):
     """PyTorch divides and conquers in the given precision; SciPy takes robust representations."""
-    library = pytest.importorskip(f"{name}.linalg")
-
-    def solve(matrix):
-        if name == "scipy":
-            return library.eigh(matrix)
-        return [part.numpy() for part in library.eigh(pytest.importorskip("torch").tensor(matrix))]
-
+    library = pytest.importorskip(name)
     rng = np.random.default_rng(8)
     for n in (1, 2, 3, 7, 20, 31):
         matrix = random_symmetric(rng, n, dtype)
-        found = certify(pairs(*solve(matrix)), matrix, "ascending")
+        found = certify(pairs(*SOLVERS[name](library, matrix)), matrix, "ascending")
         assert found.certified, found.reasons
 
 
@@ -216,22 +216,43 @@ def test_truncations_of_known_spectra(case, k):
     spectrum = eigendecompose(matrix, k)
     dense = reconstruct(spectrum)
     found = certify_truncation(dense, spectrum, matrix)
-    order = sorted(range(len(known)), key=lambda i: -abs(known[i]))
-    top, rest = order[:k], [abs(known[i]) for i in order[k:]]
+    rest = sorted(map(abs, known), reverse=True)[k:]
     assert found.certified, found.reasons
-    assert found.tied == bool(top and rest and abs(known[top[-1]]) == rest[0])
+    assert found.tied == (0 < k < len(known) and sorted(map(abs, known))[-k] == rest[0])
     assert found.left >= max(rest, default=0) >= found.left - 1e-12
-    off, tail = square_of(laws.exact(matrix) - laws.exact(dense)), sum(x * x for x in rest)
-    root = Fraction(isqrt(tail * 4**200), 2**200)
-    assert off <= (root + Fraction(1, 2**190) + Fraction(found.excess)) ** 2
     assert found.excess < 1e-12
-    if found.tied:
-        assert found.distance is None
-    else:
+    assert found.tied or found.distance < 1e-11
+    truncation_is_true(found, dense, case, k)
+
+
+def truncation_is_true(found, dense, case, k):
+    """Excess and distance are no less than they are, by the known spectrum."""
+    known, basis = case
+    order = sorted(range(len(known)), key=lambda i: -abs(known[i]))
+    tail = sum(known[i] ** 2 for i in order[k:])
+    root = Fraction(isqrt(tail * 4**200), 2**200) + Fraction(1, 2**190)
+    matrix, dense = laws.exact(laws.float_matrix(known, basis)), laws.exact(dense)
+    assert square_of(matrix - dense) <= (root + Fraction(found.excess)) ** 2
+    assert (found.distance is None) or not found.tied
+    if found.distance is not None:
+        top = order[:k]
         best = (basis[:, top] * laws.exact([known[i] for i in top])) @ basis[:, top].T
-        best = best + laws.exact(np.zeros(matrix.shape))
-        assert at_most(square_of(laws.exact(dense) - best), found.distance)
-        assert found.distance < 1e-11
+        assert at_most(square_of(dense - best - laws.exact(np.zeros(dense.shape))), found.distance)
+
+
+@settings(max_examples=40)
+@given(known_spectra(), st.integers(0, 6), st.integers(0, 2**32 - 1), st.integers(-9, -2))
+def test_truncations_of_perturbed_pairs(case, k, seed, exponent):
+    """What is refused is still bounded truly."""
+    known, basis = case
+    k, rng = min(k, len(known)), np.random.default_rng(seed)
+    matrix = laws.float_matrix(known, basis)
+    noise = 10.0**exponent * rng.standard_normal(matrix.shape) / 64
+    noise = noise + noise.T
+    values, vectors = eigendecompose(matrix + noise, k)
+    near = pairs(values, vectors * (1 + 10.0**exponent * rng.standard_normal(k)))
+    dense = reconstruct(near) + noise[::-1, ::-1]
+    truncation_is_true(certify_truncation(dense, near, matrix), dense, case, k)
 
 
 @settings(max_examples=40)
@@ -278,6 +299,30 @@ def test_davis_and_kahan_hold_for_perturbed_pairs(case, seed, exponent):
         mine = laws.exact(spectrum.eigenvectors[:, list(cluster.pairs)])
         true = basis[:, [i for i, one in enumerate(known) if one == value]]
         assert at_most(square_of(mine @ mine.T - true @ true.T), cluster.projector)
+
+
+def test_bounds_by_hand():
+    """Of diag(2, 0), λ = 3/2 with x = (1/2, 0): ‖R‖ = 1/4, ‖S‖ = 3/4, δ = 3/2."""
+    pair, Q = pairs([1.5], [[0.5], [0]]), np.diag([2.0, 0])
+    found = certify(pair, Q)
+    projector = 2**0.5 * 0.25 / (1.5 * 0.25**0.5) + 0.75
+    assert found.clusters[0].projector == pytest.approx(projector, rel=1e-15)
+    assert found.radius == 0.5
+    unit = 2 * 2.0**-52
+    assert found.residual_ratio == pytest.approx(0.25 / (2 * unit), rel=1e-15)
+    assert found.defect_ratio == pytest.approx(0.75 / unit, rel=1e-15)
+    found = certify_truncation([[0.375, 0], [0, 0]], pair, Q)
+    assert found.distance == pytest.approx(2 * projector + 0.25 * 1.75**0.5, rel=1e-15)
+    assert (found.excess, found.left, found.tied) == (1.625, 0, False)
+    found = certify_truncation([[0.875, 0], [0, 0]], pair, Q)
+    assert found.distance == pytest.approx(0.5 + 2 * projector + 0.25 * 1.75**0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "want"), [(-1, 2, (0, 2)), (-3, 2, (0, 3)), (1, 2, (1, 2)), (-2, -1, (1, 2))]
+)
+def test_magnitudes_of_an_interval(low, high, want):
+    assert module._magnitude(module._Group(Fraction(low), Fraction(high), 0, 1)) == want
 
 
 def test_residuals_are_exact():
