@@ -302,7 +302,10 @@ def test_davis_and_kahan_hold_for_perturbed_pairs(case, seed, exponent):
 
 
 def test_bounds_by_hand():
-    """Of diag(2, 0), λ = 3/2 with x = (1/2, 0): ‖R‖ = 1/4, ‖S‖ = 3/4, δ = 3/2."""
+    """Of diag(2, 0), λ = 3/2 with x = (1/2, 0): ‖R‖ = 1/4, ‖S‖ = 3/4, δ = 3/2.
+
+    1e-15 is nine units of roundoff, for at most seven roundings on this side.
+    """
     pair, Q = pairs([1.5], [[0.5], [0]]), np.diag([2.0, 0])
     found = certify(pair, Q)
     projector = 2**0.5 * 0.25 / (1.5 * 0.25**0.5) + 0.75
