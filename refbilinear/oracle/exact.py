@@ -19,18 +19,19 @@ roots; these are computed in decimal arithmetic to at least 60 digits.
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.oracle import bounds
+from refbilinear.oracle.dyadic import dyadic
 from refbilinear.oracle.formats import FLOAT32, FLOAT64, nearest
 from refbilinear.oracle.trees import map_arrays
 from refbilinear.spec import layer as spec_layer
 from refbilinear.spec import loss as spec_loss
 from refbilinear.spec import tensor as spec_tensor
-from refbilinear.spec.arrays import Array, Followed, as_array, require_count, require_finite
+from refbilinear.spec.arrays import Array, as_array, require_count, require_finite
 from refbilinear.spec.layer import LAYER_PARAMETERS, BilinearLayer, Gradients
 from refbilinear.spec.loss import Loss, enter_labels, enter_y
 from refbilinear.spec.mlp import parameters
@@ -39,27 +40,11 @@ from refbilinear.spec.tensor import QuadraticForm
 
 NAMES = ("theta", "g", "m", "v")
 DIGITS = 60
-UNIT_OF_ZERO = 1024  # any unit holds a zero
 ABSENT = 10**6  # the unit of a parameter that is not there: coarser than any
 DEGREES = {"quadratic_form": {"x": 2}, "tensor_gradient": {"x": 2}}
 FARTHEST = -1600  # exp of less is below every float, and below its square root times u
 
 Result = TypeVar("Result")
-
-
-class Integers(Followed):
-    """Python integers, for which `/` is the division that leaves no remainder.
-
-    Examples
-    --------
-    >>> np.array([4, 6], dtype=object).view(Integers) / 2
-    Integers([2, 3], dtype=object)
-    """
-
-    def __truediv__(self, divisor: int) -> "Integers":  # type: ignore[override]
-        if (self % divisor).any():
-            raise ArithmeticError(f"{divisor} does not divide all of the integers")
-        return (self // divisor).view(Integers)
 
 
 # ---- numbers
@@ -196,7 +181,7 @@ def forward(layer: BilinearLayer, x: ArrayLike) -> Array:
     """
     if layer.dtype == object:
         return exactly(spec_layer.forward, layer, x)
-    inputs = _dyadic("x", x)
+    inputs = dyadic("x", x)
     whole, units = _in_units(layer, inputs.unit)
     return _times_unit(spec_layer.forward(whole, inputs.integers()), units["b_out"])
 
@@ -222,7 +207,7 @@ def backward(layer: BilinearLayer, x: ArrayLike, dy: ArrayLike) -> Gradients:
     """
     if layer.dtype == object:
         return exactly(spec_layer.backward, layer, x, dy)
-    inputs, upstream = _dyadic("x", x), _dyadic("dy", dy)
+    inputs, upstream = dyadic("x", x), dyadic("dy", dy)
     whole, units = _in_units(layer, inputs.unit)
     total = upstream.unit + units["b_out"]
     units["x"] = inputs.unit
@@ -269,7 +254,7 @@ def output_form(layer: BilinearLayer, u: ArrayLike) -> QuadraticForm:
     """
     if layer.dtype == object:
         return exactly(spec_tensor.output_form, layer, u)
-    direction = _dyadic("u", u)
+    direction = dyadic("u", u)
     whole, units = _in_units(layer, 0)
     form = spec_tensor.output_form(whole, direction.integers(direction.unit - 1))
     unit = units["b_out"] + direction.unit - 1
@@ -427,37 +412,7 @@ def adamw(
     return AdamWState((1 - eta * decay) * theta - step, m, v)
 
 
-# ---- floats as integers in units of a power of two
-
-
-class Dyadic(NamedTuple):
-    """Floats as `mantissas · 2^exponents`; all are whole multiples of `2^unit`."""
-
-    mantissas: Array
-    exponents: Array
-    unit: int
-
-    def integers(self, unit: int | None = None) -> Integers:
-        """Return the floats in units of `2^unit`, by default the largest that leaves them whole."""
-        shifts = np.maximum(self.exponents - (self.unit if unit is None else unit), 0)
-        whole: Array = np.asarray(self.mantissas.astype(object) << shifts.astype(object), object)
-        return whole.view(Integers)
-
-
-def _dyadic(name: str, array: ArrayLike) -> Dyadic:
-    floats = as_array(name, array)
-    require_finite(name, floats)
-    fraction, exponents = np.frexp(floats.astype(np.float64))
-    mantissas = np.ldexp(fraction, 53).astype(np.int64)
-    zeros = _trailing_zeros(mantissas)
-    mantissas, exponents = mantissas >> zeros, exponents + zeros - 53
-    unit = int(exponents[mantissas != 0].min(initial=UNIT_OF_ZERO))
-    return Dyadic(mantissas, exponents, unit)
-
-
-def _trailing_zeros(mantissas: Array) -> Array:
-    zeros: Array = np.frexp((mantissas & -mantissas).astype(np.float64))[1] - 1
-    return zeros.clip(min=0)
+# ---- units
 
 
 def _in_units(layer: BilinearLayer, x: int, finer: int = 0) -> tuple[BilinearLayer, dict[str, int]]:
@@ -465,7 +420,7 @@ def _in_units(layer: BilinearLayer, x: int, finer: int = 0) -> tuple[BilinearLay
 
     `x` is the exponent of the inputs' unit; `finer` makes the left unit so much smaller.
     """
-    arrays = {name: _dyadic(name, w) for name, w in parameters(layer).items()}
+    arrays = {name: dyadic(name, w) for name, w in parameters(layer).items()}
     own = dict.fromkeys(LAYER_PARAMETERS, ABSENT) | {n: array.unit for n, array in arrays.items()}
     out = own["w_out"] if "w_out" in arrays else 0
     right = min(own["w_right"], own["b_right"] - x)
@@ -485,7 +440,7 @@ def _multilinear(function: Callable[..., Array], **arguments: ArrayLike) -> Arra
     arrays = {name: as_array(name, value) for name, value in arguments.items()}
     if any(array.dtype == object for array in arrays.values()):
         return exactly(function, *arrays.values())
-    floats = {name: _dyadic(name, array) for name, array in arrays.items()}
+    floats = {name: dyadic(name, array) for name, array in arrays.items()}
     degrees = DEGREES.get(function.__name__, {})
     unit = sum(degrees.get(name, 1) * array.unit for name, array in floats.items())
     return _times_unit(function(*(array.integers() for array in floats.values())), unit)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from refbilinear.oracle.dyadic import dyadic
 from refbilinear.spec.arrays import Array, as_array, constant, require_finite
 from refbilinear.spec.packed import require_symmetric
 
@@ -205,15 +206,8 @@ def integers(array: Array) -> tuple[Array, Fraction]:
     """
     if array.dtype == object:
         return _integers_of_rationals(array)
-    mantissas, exponents = np.frexp(array.astype(np.float64))
-    whole = np.ldexp(mantissas, 53).astype(np.int64)
-    zeros = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-    whole, exponents = np.where(whole, whole >> np.maximum(zeros, 0), 0), exponents - 53 + zeros
-    least = int(exponents[whole != 0].min(initial=2**16))
-    pairs = zip(whole.ravel().tolist(), exponents.ravel().tolist(), strict=True)
-    values = [number << exponent - least if number else 0 for number, exponent in pairs]
-    unit = Fraction(2) ** least if any(values) else Fraction(1)
-    return _object_array(values, array.shape), unit
+    numbers = dyadic("array", array)
+    return numbers.integers().view(np.ndarray), Fraction(2) ** numbers.unit
 
 
 def approximate_eigenpairs(numbers: Array) -> tuple[Array, Array, int]:
