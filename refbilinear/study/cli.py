@@ -1,4 +1,4 @@
-"""The command line: `refbilinear study digits`, `train`, `analyze`, `info`.
+"""The command line: `refbilinear study digits`, `train`, `analyze`, `vectors export`, `info`.
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted.
 """
@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import refbilinear
+from refbilinear.oracle import vectors
 from refbilinear.spec.arrays import require_non_negative
 from refbilinear.study import jobs
+from refbilinear.study.files import staged_folder, write_file
 
+VECTORS = ("manifest.json", f'"schema":"{vectors.SCHEMA}"')
 GREETING = f"""refbilinear {refbilinear.__version__}: the reference for bilinear layers.
 
   refbilinear study digits                    train on handwritten digits and read the model
   refbilinear train DATA.npz --out MODEL.npz  train on your own examples
   refbilinear analyze MODEL.npz               read your own weights
+  refbilinear vectors export DIR              the test vectors for another implementation
   refbilinear info                            versions, kernel, threads
 
 Each has --help with an example."""
@@ -82,6 +86,19 @@ def _analyze(options: argparse.Namespace) -> int:
     )
 
 
+def _export(options: argparse.Namespace) -> int:
+    """Write the shipped vectors into a folder that is new, or that this command wrote before."""
+    files = vectors.files()
+    with staged_folder(options.out, files, VECTORS) as folder:
+        for name, content in files.items():
+            write_file(folder / name, content)
+    if options.json:
+        print(files["manifest.json"].decode("ascii"), end="")
+    else:
+        print(f"Written to {options.out}: {', '.join(sorted(files))}")
+    return 0
+
+
 def _info(options: argparse.Namespace) -> int:
     facts = jobs.information()
     if options.json:
@@ -124,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_train(commands)
     _add_analyze(commands)
+    _add_vectors(commands)
     info = _command(commands, "info", _info, "show versions, BLAS, kernel and threads", "info")
     info.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -185,6 +203,16 @@ def _add_analyze(commands: "Commands") -> None:
     analyze.add_argument("--out", type=Path, help="folder to write a report into")
     _add_kernel(analyze)
     _add_talk(analyze)
+
+
+def _add_vectors(commands: "Commands") -> None:
+    words = "write the test vectors for another implementation: JSON and flat text"
+    example = "vectors export my-vectors"
+    parser = _command(commands, "vectors", _greet, words, example)
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    export = _command(actions, "export", _export, words, example)
+    export.add_argument("out", type=Path, metavar="DIR", help="folder to write")
+    export.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
 def _add_settings(command: argparse.ArgumentParser, noise: float) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import refbilinear
 from refbilinear import BilinearLayer, accuracy, init_mlp, mlp_forward
+from refbilinear.oracle import vectors
 from refbilinear.study import digits, extras, jobs, load, plots, report, save
 from refbilinear.study.cli import main
 
@@ -402,7 +403,7 @@ def test_the_compiled_kernel_is_imported_only_when_asked_for(tmp_path, monkeypat
     assert run(*words) == run(*words, "--kernel", "spec") == 0
 
 
-@pytest.mark.parametrize("command", ["study", "train", "analyze", "info"])
+@pytest.mark.parametrize("command", ["study", "train", "analyze", "vectors", "info"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit, match="0"):
         run(command, "--help")
@@ -550,9 +551,40 @@ def diverging(folder):
     return data_file(folder, x=np.full((60, 6), 1e30))
 
 
+def test_vectors_are_exported_as_they_are_shipped(tmp_path, capsys):
+    out = tmp_path / "vectors"
+    for _ in range(2):
+        assert run("vectors", "export", out) == 0
+        assert "core.json, core.txt, manifest.json, schema.json" in capsys.readouterr().out
+    assert vectors.read_folder(out) == vectors.files()
+    assert vectors.read(out / "core.json").min_tests >= 600
+    assert run("vectors", "export", out, "--json") == 0
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["sha256"].keys() == names(out) - {"manifest.json"}
+    (out / "results.txt").write_text("mine")
+    assert run("vectors", "export", out) == 2
+    assert "holds results.txt, which this command did not write" in capsys.readouterr().err
+
+
+def test_vectors_that_were_changed_are_not_exported(tmp_path, monkeypatch, capsys):
+    for name, content in vectors.files().items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "core.txt").write_bytes(b"other")
+    monkeypatch.setattr(vectors, "DATA", tmp_path)
+    assert run("vectors", "export", tmp_path / "out") == 2
+    assert "core.txt must have the SHA-256" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 BAD = {
     "no such command": (["stduy"], "invalid choice: 'stduy'"),
     "no such data": (["study", "imagenet"], "invalid choice: 'imagenet'"),
+    "no such action": (["vectors", "improt", "out"], "invalid choice: 'improt'"),
+    "no action": (["vectors"], "arguments are required: COMMAND"),
+    "vectors over a file": (["vectors", "export", data_file], "is a file"),
+    "vectors in nowhere": (["vectors", "export", "nowhere/out"], "nowhere does not exist"),
+    "vectors over the working folder": (["vectors", "export", "."], "is the working folder, or above it"),
+    "vectors over foreign files": (["vectors", "export", foreign_folder], "holds thesis.txt, which this command did not write"),
     "no data": (["train"], "required: data, --out"),
     "epochs 0": (["study", "digits", "--epochs", "0"], "--epochs: must be an integer of at least 1; got 0"),
     "epochs word": (["study", "digits", "--epochs", "ten"], "at least 1; got ten"),
