@@ -1,8 +1,17 @@
 """Evidence of right and wrong: exact results, what rounding can explain, and certificates."""
 
 from refbilinear.oracle import bounds, exact, loops
+from refbilinear.oracle.certificates import certify
 from refbilinear.oracle.claims import CLAIMS
 from refbilinear.oracle.machines import simulate
 from refbilinear.oracle.tolerances import tolerance
 
-__all__ = ["CLAIMS", "bounds", "exact", "loops", "simulate", "tolerance"]
+__all__ = [
+    "CLAIMS",
+    "bounds",
+    "certify",
+    "exact",
+    "loops",
+    "simulate",
+    "tolerance",
+]
