@@ -149,23 +149,35 @@ def limits(p: Problem, claim: str) -> Results:
 # ---- the implementations
 
 
+def calls(p: Problem) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Return the functions that only add, multiply and divide, with their arguments."""
+    return {
+        "forward": (rb.forward, (p.layer, p.x)),
+        "backward": (rb.backward, (p.layer, p.x, p.dy)),
+        "tensor": (rb.interaction_tensor, (p.layer,)),
+        "matrix": (rb.interaction_matrix, (p.tensor, p.u)),
+        "output_form": (rb.output_form, (p.layer, p.u)),
+        "form_value": (rb.form_value, (p.form, p.x)),
+        "quadratic_form": (rb.quadratic_form, (p.tensor, p.x)),
+        "bilinear_form": (rb.bilinear_form, (p.tensor, p.x, p.z)),
+        "tensor_gradient": (rb.tensor_gradient, (p.x, p.dy)),
+        "truncated_form": (bounds.truncated_form, (*p.pairs, p.x)),
+        "squared_error": (rb.squared_error, (p.x, p.z)),
+    }
+
+
 def specification(p: Problem) -> Results:
     """Return what `refbilinear` computes in the dtype of the problem."""
-    return {
-        "forward": rb.forward(p.layer, p.x),
-        "backward": rb.backward(p.layer, p.x, p.dy),
-        "tensor": rb.interaction_tensor(p.layer),
-        "matrix": rb.interaction_matrix(p.tensor, p.u),
-        "output_form": rb.output_form(p.layer, p.u),
-        "form_value": rb.form_value(p.form, p.x),
-        "quadratic_form": rb.quadratic_form(p.tensor, p.x),
-        "bilinear_form": rb.bilinear_form(p.tensor, p.x, p.z),
-        "tensor_gradient": rb.tensor_gradient(p.x, p.dy),
-        "truncated_form": bounds.truncated_form(*p.pairs, p.x),
-        "squared_error": rb.squared_error(p.x, p.z),
+    return {name: function(*arguments) for name, (function, arguments) in calls(p).items()} | {
         "cross_entropy": rb.cross_entropy(p.dy, p.labels),
         "adamw": rb.adamw(*p.state, p.t, **SETTINGS),
     }
+
+
+def simulated(p: Problem, claim: str, order: str, fused: bool) -> Results:
+    """Return what the specification gives on a simulated machine."""
+    run = partial(simulate, claim=claim, order=order, fused=fused, seed=p.number)
+    return {name: run(function, *arguments) for name, (function, arguments) in calls(p).items()}
 
 
 def kernel(p: Problem) -> Results:
@@ -177,24 +189,6 @@ def kernel(p: Problem) -> Results:
         "quadratic_form": fast.quadratic_form(p.tensor, p.x),
         "bilinear_form": fast.bilinear_form(p.tensor, p.x, p.z),
         "tensor_gradient": fast.tensor_gradient(p.x, p.dy),
-    }
-
-
-def simulated(p: Problem, claim: str, order: str, fused: bool) -> Results:
-    """Return what the specification gives on a simulated machine."""
-    run = partial(simulate, claim=claim, order=order, fused=fused, seed=p.number)
-    return {
-        "forward": run(rb.forward, p.layer, p.x),
-        "backward": run(rb.backward, p.layer, p.x, p.dy),
-        "tensor": run(rb.interaction_tensor, p.layer),
-        "matrix": run(rb.interaction_matrix, p.tensor, p.u),
-        "output_form": run(rb.output_form, p.layer, p.u),
-        "form_value": run(rb.form_value, p.form, p.x),
-        "quadratic_form": run(rb.quadratic_form, p.tensor, p.x),
-        "bilinear_form": run(rb.bilinear_form, p.tensor, p.x, p.z),
-        "tensor_gradient": run(rb.tensor_gradient, p.x, p.dy),
-        "truncated_form": run(bounds.truncated_form, *p.pairs, p.x),
-        "squared_error": run(rb.squared_error, p.x, p.z),
     }
 
 
