@@ -630,7 +630,7 @@ def test_honest_hosvds_are_certified(dtype, d_out, d):
         assert at_most(square_of(laws.exact(tensor) - rebuilt), found.error)
         assert (len(found.squares_out), len(found.squares_in)) == (u.shape[1], v.shape[1])
     found = certify_hosvd(pack(tensor), *hosvd(tensor))
-    assert found.error < 1e-4 if dtype == np.float32 else 1e-12
+    assert found.error < (1e-4 if dtype == np.float32 else 1e-12)
 
 
 def test_hosvds_by_gram_matrices_and_of_nothing():
