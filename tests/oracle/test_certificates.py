@@ -630,7 +630,7 @@ def test_honest_hosvds_are_certified(dtype, d_out, d):
         assert at_most(square_of(laws.exact(tensor) - rebuilt), found.error)
         assert (len(found.squares_out), len(found.squares_in)) == (u.shape[1], v.shape[1])
     found = certify_hosvd(pack(tensor), *hosvd(tensor))
-    assert found.error < 1e-4 if dtype == np.float32 else 1e-12
+    assert found.error < (1e-4 if dtype == np.float32 else 1e-12)
 
 
 def test_hosvds_by_gram_matrices_and_of_nothing():
@@ -708,6 +708,8 @@ def test_inner_products(dtype, data):
     norms = np.linalg.norm(a.ravel()), np.linalg.norm(b.ravel())
     assert certify_cosine(dtype(value / (norms[0] * norms[1])), pack(a), pack(b)).certified
     assert certify_cosine(dtype(1), pack(a), pack(2 * a)).certified
+    square = np.sum(a * a)
+    assert not certify_inner_product(dtype(square * (1 + 2.0**-14)), pack(a), pack(a)).certified
     unscaled = dtype(np.sum(pack(a) * pack(b)))
     assert not certify_inner_product(unscaled, pack(a), pack(b)).certified
     traces = dtype(sum(np.trace(p @ q.T) for p, q in zip(a, np.roll(b, 1, 0), strict=True)))
@@ -717,7 +719,9 @@ def test_inner_products(dtype, data):
 def test_a_cosine_above_one_by_more_than_its_bound_is_refused():
     tensor = pack(random_tensor(3, 2, 3))
     assert certify_cosine(1 + 2.0**-52, tensor, tensor).certified
-    assert not certify_cosine(1 + 1e-12, tensor, tensor).certified
+    allowed = (2 * 2 * 3**2 + 5) * 2.0**-53
+    assert certify_cosine(1 + 2.0**-52, tensor, tensor).ratio == pytest.approx(2.0**-52 / allowed)
+    assert not certify_cosine(1 + 2 * allowed, tensor, tensor).certified
     assert not certify_cosine(1.0, tensor, -tensor).certified
     assert certify_cosine(-1.0, tensor, -tensor).certified
     with pytest.raises(ValueError, match="must not be zero"):
