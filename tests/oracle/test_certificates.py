@@ -90,7 +90,7 @@ def square_of(array):
 
 
 @BOTH
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_honest_spectra_are_certified(dtype, data):
     matrix = data.draw(matrices(dtype))
@@ -106,7 +106,7 @@ def test_honest_spectra_are_certified(dtype, data):
 
 
 @BOTH
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_honest_truncations_are_certified(dtype, data):
     matrix = data.draw(matrices(dtype))
@@ -171,7 +171,7 @@ def test_other_solvers_are_certified(dtype, name):
 # ---- what is certified is true
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(known_spectra())
 def test_known_spectra_are_enclosed(case):
     known, basis = case
@@ -184,7 +184,7 @@ def test_known_spectra_are_enclosed(case):
     assert places == enclose(QuadraticForm(matrix, np.zeros(len(known)), np.float64(0)))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(known_spectra())
 def test_clusters_gaps_and_kahan_against_known_spectra(case):
     known, basis = case
@@ -207,7 +207,7 @@ def test_clusters_gaps_and_kahan_against_known_spectra(case):
         assert (gap == 0) == (here == after)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(known_spectra(), st.integers(0, 6))
 def test_truncations_of_known_spectra(case, k):
     known, basis = case
@@ -240,7 +240,7 @@ def truncation_is_true(found, dense, case, k):
         assert at_most(square_of(dense - best - laws.exact(np.zeros(dense.shape))), found.distance)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(known_spectra(), st.integers(0, 6), st.integers(0, 2**32 - 1), st.integers(-9, -2))
 def test_truncations_of_perturbed_pairs(case, k, seed, exponent):
     """What is refused is still bounded truly."""
@@ -255,7 +255,7 @@ def test_truncations_of_perturbed_pairs(case, k, seed, exponent):
     truncation_is_true(certify_truncation(dense, near, matrix), dense, case, k)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.integers(-14, 0))
 def test_kahan_holds_for_wrong_pairs_too(seed, n, exponent):
     """Constant 1, for all pairs and for some, counted exactly; the vectors are far from eigen."""
@@ -286,7 +286,7 @@ def test_kahans_bound_is_attained():
     assert certify(pairs([1.0], [[0.0]]), [[2.0]]).radius is None
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(known_spectra(), st.integers(0, 2**32 - 1), st.integers(-9, -2))
 def test_davis_and_kahan_hold_for_perturbed_pairs(case, seed, exponent):
     known, basis = case
@@ -581,7 +581,7 @@ def test_a_dense_matrix_that_is_not_of_its_pairs_is_refused(wrong):
 
 
 @BOTH
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_truncated_forms(dtype, data):
     matrix = data.draw(matrices(dtype))
