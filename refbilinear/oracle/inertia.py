@@ -15,14 +15,13 @@ basis need no trust: dominance proves that it is invertible.
 
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import lcm
 from numbers import Rational, Real
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.oracle.dyadic import dyadic
+from refbilinear.oracle.rationals import integers, objects
 from refbilinear.spec.arrays import Array, as_array, constant, require_finite
 from refbilinear.spec.packed import require_symmetric
 
@@ -193,23 +192,6 @@ def expand(squares: SumOfSquares) -> Array:
     return product
 
 
-def integers(array: Array) -> tuple[Array, Fraction]:
-    """Return integers and a unit, of which the array is the product, exactly.
-
-    The unit of floats is the largest power of two that serves all entries, of rationals one over
-    their common denominator.
-
-    Examples
-    --------
-    >>> integers(np.array([0.75, -6.0]))
-    (array([3, -24], dtype=object), Fraction(1, 4))
-    """
-    if array.dtype == object:
-        return _integers_of_rationals(array)
-    numbers = dyadic("array", array)
-    return numbers.integers().view(np.ndarray), Fraction(2) ** numbers.unit
-
-
 def approximate_eigenpairs(numbers: Array) -> tuple[Array, Array, int]:
     """Return eigenvalues, ascending, and eigenvectors of integers over a power of two, and it.
 
@@ -239,19 +221,6 @@ def _enter(matrix: ArrayLike) -> Array:
     require_finite("matrix", array)
     require_symmetric("matrix", array)
     return array
-
-
-def _integers_of_rationals(array: Array) -> tuple[Array, Fraction]:
-    fractions = [(int(value.numerator), int(value.denominator)) for value in array.flat]
-    common = lcm(*(denominator for _, denominator in fractions))
-    values = [numerator * (common // denominator) for numerator, denominator in fractions]
-    return _object_array(values, array.shape), Fraction(1, common)
-
-
-def _object_array(values: Sequence[int], shape: tuple[int, ...]) -> Array:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array.reshape(shape)
 
 
 def _shifted(numbers: Array, shift: Fraction) -> Triangle:
@@ -338,7 +307,7 @@ def _approximate_eigenbasis(numbers: Array) -> Array:
     """Return integers near 2**53 times the eigenvectors; nothing rests on how near."""
     _, vectors, _ = approximate_eigenpairs(numbers)
     whole = np.rint(np.ldexp(vectors, 53)).astype(np.int64)
-    return _object_array(whole.ravel().tolist(), whole.shape)
+    return objects(whole.ravel().tolist(), whole.shape)
 
 
 def _signs_of_the_diagonal(matrix: Array) -> Inertia | None:
@@ -347,7 +316,7 @@ def _signs_of_the_diagonal(matrix: Array) -> Inertia | None:
     diagonal = sizes.diagonal()
     halves = [int(number).bit_length() // 2 for number in diagonal]
     most = max(halves, default=0)
-    scale = _object_array([1 << most - half for half in halves], diagonal.shape)
+    scale = objects([1 << most - half for half in halves], diagonal.shape)
     if not (sizes @ scale < 2 * diagonal * scale).all():
         return None
     positive = int((matrix.diagonal() > 0).sum())

@@ -15,10 +15,10 @@ from refbilinear.oracle.inertia import (
     expand,
     inertia,
     inertias,
-    integers,
     require_fraction,
     sum_of_squares,
 )
+from refbilinear.oracle.rationals import integers
 from strategies import FLOATS, LAYOUTS
 
 TINY, HUGE = 5e-324, 1.7e308

@@ -1,0 +1,191 @@
+"""Truncations: what k foreign eigenpairs prove about the matrix or the form that was made of them.
+
+The pairs must be certified, and the rest must be what they make, up to rounding. Then their exact
+residuals bound the distance to the one nearest matrix of rank k; and where two magnitudes tie, so
+that there is not one, how far from optimal the matrix is.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refbilinear.oracle.certificates import (
+    Group,
+    Pairs,
+    Proof,
+    certified_gaps,
+    counted_groups,
+    enter_pairs,
+    enter_spectrum,
+    magnitudes,
+    pair_objections,
+    places_of,
+    projector_bound,
+    prove,
+)
+from refbilinear.oracle.judgements import Judgement, enter_like, judge
+from refbilinear.oracle.rationals import (
+    Exact,
+    ceiling,
+    integers,
+    largest,
+    minus,
+    norm,
+    root,
+    subnormal,
+)
+from refbilinear.spec.arrays import Array, enter, require_finite
+from refbilinear.spec.tensor import QuadraticForm
+
+
+class Truncation(NamedTuple):
+    """What is proved about k pairs and the matrix `Σ λ x xᵀ` that was returned for them."""
+
+    certified: bool
+    reasons: tuple[str, ...]
+    tied: bool
+    """No gap after the k-th magnitude is certified: the nearest matrix of rank k is not unique."""
+    distance: float | None
+    """At least `‖matrix − Q_k‖_F`, Q_k the one nearest matrix of rank k; None for a tie."""
+    excess: float
+    """At least `‖Q − matrix‖_F − √(Σ_{i>k} λ_i²)`: how far from optimal, tied or not."""
+    left: float
+    """At least `|λ_k+1|`, which times ‖x‖² bounds `|xᵀ(Q − Q_k)x|`."""
+
+
+def certify_truncation(
+    matrix: ArrayLike, spectrum: Pairs, form: ArrayLike | QuadraticForm
+) -> Truncation:
+    """Return what is proved about the k leading eigenpairs of Q and the matrix made of them.
+
+    Neither is trusted: the pairs are judged by `certify`, by magnitude; the matrix, entry by entry,
+    must be `Σ_{i≤k} λ_i x_i x_iᵀ` of the pairs as they were returned,
+
+        |matrix − XΛXᵀ| ≤ γ_{k+3} |X||Λ||X|ᵀ
+
+    the sum of products k + 1 and the mean with the transpose 1 (or, where the pairs were rounded
+    after their use, 4 in all). With a certified gap after |λ_k| the nearest matrix of rank k is
+    one, Q_k, and since `XΛXᵀ − Q_k = Q(XXᵀ − P) − RXᵀ`,
+
+        ‖matrix − Q_k‖_F ≤ ‖matrix − XΛXᵀ‖_F + ‖Q‖₂ ‖XXᵀ − P‖_F + ‖R‖_F √(1 + ‖S‖_F).
+
+    Without one (+λ ties with −λ) only optimality is proved: `excess` is small for every choice.
+
+    Parameters
+    ----------
+    matrix : (d, d) array_like
+        The dense truncation that was returned.
+    spectrum : Pairs
+        The k pairs that were returned with it: its rank is theirs, and never judged by floats.
+    form : (d, d) array_like or QuadraticForm
+        Q, symmetric and finite, float32 or float64.
+
+    Returns
+    -------
+    Truncation
+
+    References
+    ----------
+    Eckart and Young, "The approximation of one matrix by another of lower rank", 1936.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> pair = SimpleNamespace(eigenvalues=[-4.0], eigenvectors=[[0.0], [1.0]])
+    >>> certify_truncation([[0, 0], [0, -4]], pair, [[3, 0], [0, -4]])
+    Truncation(certified=True, reasons=(), tied=False, distance=0.0, excess=0.0, left=3.0)
+    >>> print(*certify_truncation([[0, 0], [0, 4]], pair, [[3, 0], [0, -4]]).reasons)
+    matrix must be -4.0 at (1, 1), to 1.8e-15; got 4.0
+    """
+    Q, values, vectors = enter_spectrum(spectrum, form)
+    match = "to match the form"
+    matrix = enter("matrix", matrix, {"d": len(Q), "d ": len(Q)}, dtype=Q.dtype, match=match)
+    require_finite("matrix", matrix)
+    proof, groups = prove(*map(integers, (Q, values, vectors))), counted_groups(Q)
+    k, product = len(values), _sum_of_pairs(values, vectors)
+    twin = _sum_of_pairs(np.abs(values), np.abs(vectors))
+    slack = 2 * (k * max(Fraction(1), largest(vectors)) + 1) * subnormal(Q.dtype)
+    reasons = (
+        *pair_objections(Q, values, proof, groups, "magnitude"),
+        *judge("matrix", matrix, product, twin, k + 3, slack).reasons,
+    )
+    gap = [None, *certified_gaps(groups), None][k]
+    rounding, error = (norm(minus(integers(matrix), other)) for other in (product, integers(Q)))
+    distance = None if gap == 0 else _distance(Q, values, proof, groups)
+    lows, highs = magnitudes(groups)
+    tail = sum((low * low for low in lows[k:]), Fraction(0))
+    return Truncation(
+        not reasons,
+        reasons,
+        gap == 0,
+        None if distance is None else ceiling(rounding + distance),
+        ceiling(error - root(tail, above=False)),
+        ceiling(highs[k]) if k < len(Q) else 0.0,
+    )
+
+
+def certify_truncated_form(values: ArrayLike, x: ArrayLike, spectrum: Pairs) -> Judgement:
+    """Judge `Σ_{i≤k} λ_i (v_i · x)²`, computed from given pairs: K = 2d + k + 1.
+
+    A product with x is d roundings, met twice; its square one, the product with λ and the sum over
+    k pairs k: `|value − exact| ≤ γ_K Σ |λ_i| (|v_i| · |x|)²`. (What truncation itself leaves out of
+    `xᵀQx` is at most `Truncation.left · ‖x‖²`.)
+
+    Parameters
+    ----------
+    values : (...) array_like
+        What was computed, of the dtype of the spectrum.
+    x : (..., d) array_like
+    spectrum : Pairs
+
+    Returns
+    -------
+    Judgement
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> pairs = SimpleNamespace(eigenvalues=[-4.0], eigenvectors=[[0.0], [1.0]])
+    >>> certify_truncated_form([-16.0], [[5.0, 2.0]], pairs)
+    Judgement(certified=True, reasons=(), ratio=0.0)
+    >>> print(*certify_truncated_form([-17.0], [[5.0, 2.0]], pairs).reasons)
+    values must be -16.0 at (0,), to 1.1e-14; got -17.0
+    """
+    lam, vectors = enter_pairs(spectrum)
+    x = enter(
+        "x", x, {"d": len(vectors)}, dtype=lam.dtype, batched=True, match="to match the spectrum"
+    )
+    require_finite("x", x)
+    values = enter_like("values", values, x.shape[:-1], lam.dtype)
+    twin = _form_of_pairs(np.abs(x), np.abs(lam), np.abs(vectors))
+    d, k = vectors.shape
+    along, least = d * largest(x) * largest(vectors), subnormal(lam.dtype)
+    slack = k * least * (largest(lam) * (d * (2 * along + d * least) + 1) + 1)
+    return judge("values", values, _form_of_pairs(x, lam, vectors), twin, 2 * d + k + 1, slack)
+
+
+def _distance(Q: Array, values: Array, proof: Proof, groups: list[Group]) -> Fraction | None:
+    """Return a bound of `‖XΛXᵀ − Q_k‖_F`: `‖Q‖₂ ‖XXᵀ − P‖_F + ‖R‖_F √(1 + ‖S‖_F)`."""
+    places = set(places_of(values, len(Q), "magnitude"))
+    others = [group for group in groups if group.first not in places]
+    projector = projector_bound(values, proof, list(range(len(values))), others)
+    if projector is None:
+        return None
+    _, highs = magnitudes(groups)
+    residual, defect = proof.squares()
+    return max(highs, default=Fraction(0)) * projector + root(residual * (1 + root(defect)))
+
+
+def _sum_of_pairs(values: Array, vectors: Array) -> Exact:
+    """Return XΛXᵀ."""
+    (lam, lam_unit), (x, x_unit) = integers(values), integers(vectors)
+    return (x * lam) @ x.T, lam_unit * x_unit * x_unit
+
+
+def _form_of_pairs(x: Array, values: Array, vectors: Array) -> Exact:
+    """Return `Σ_i λ_i (v_i · x)²` for every x."""
+    (lam, lam_unit), (v, v_unit), (z, z_unit) = map(integers, (values, vectors, x))
+    along = z @ v
+    return (along * along) @ lam, lam_unit * (v_unit * z_unit) ** 2
