@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import refbilinear
-from refbilinear.oracle import agreement, cases, counts, loops, suite, vectors
+from refbilinear.analysis.spectrum import eigendecompose
+from refbilinear.oracle import agreement, cases, certify, counts, loops, suite, vectors
 from refbilinear.oracle.agreement import layer_of
 from refbilinear.oracle.cases import Case, Plan
 from refbilinear.oracle.catalogue import FLAGS, WITHDRAWN
+from refbilinear.oracle.inertia import inertia
 from refbilinear.oracle.machines import ORDERS, simulate
 
 SUITE = vectors.load()
@@ -26,6 +28,31 @@ LEDGER = Path(__file__).with_name("vector_ids.txt")
 def test_the_specification_passes(group):
     for vector in group.vectors:
         judge.judge(group, vector, judge.RUN[group.op])
+
+
+SPECTRAL = [
+    vector
+    for group in SUITE.groups
+    if group.op in ("spectrum", "truncate")
+    for vector in group.vectors
+    if vector.result == "valid"
+]
+
+
+def test_every_shipped_eigenvalue_is_one_exactly():
+    """As often as it is listed where all are, and never less often than that."""
+    for vector in SPECTRAL:
+        q, values = vector.inputs["Q"], vector.expected.get("eigenvalues", np.zeros(0))
+        for value, times in zip(*np.unique(values, return_counts=True), strict=True):
+            found = inertia(q, Fraction(float(value))).zero
+            assert found == times if len(values) == len(q) else found >= times
+
+
+def test_the_specification_s_pairs_are_certified():
+    for vector in SPECTRAL:
+        pairs = eigendecompose(vector.inputs["Q"], int(vector.inputs["k"]))
+        found = certify(pairs, vector.inputs["Q"])
+        assert found.certified, (vector.tc_id, found.reasons)
 
 
 def test_the_kernel_passes():
