@@ -52,6 +52,7 @@ def as_lists(argument):
 
 
 @BOTH
+@settings(max_examples=100)
 @given(data=st.data())
 def test_layers(dtype, data):
     layer, x, dy = data.draw(layers_with_batch(dtype))
@@ -234,6 +235,7 @@ def agree(one, two):
 
 
 @BOTH
+@settings(max_examples=50)
 @given(data=st.data(), scale=st.sampled_from([1.0, 1e-3, 30.0, 400.0]))
 def test_cross_entropy_twice(dtype, data, scale):
     y = (data.draw(arrays((2, 3), dtype)) * dtype(scale)).astype(dtype)

@@ -147,6 +147,7 @@ def test_empty_sums():
 
 
 @pytest.mark.parametrize("claim", ["f64", "f32", "f64-ftz", "f32-ftz"])
+@settings(max_examples=60)
 @given(data=st.data(), shift=st.integers(0, 200))
 def test_underflow_is_in_the_bound(claim, data, shift):
     """Products that underflow, gradually or all at once, are paid for by the pads."""

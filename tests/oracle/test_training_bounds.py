@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
@@ -26,6 +26,7 @@ def logits(data, dtype, scale):
 
 
 @BOTH
+@settings(max_examples=60)
 @given(data=st.data(), scale=SCALES)
 def test_cross_entropy(dtype, data, scale):
     y, labels = logits(data, dtype, scale)
@@ -43,6 +44,7 @@ def log_sum_exp(y, labels):
 
 
 @BOTH
+@settings(max_examples=60)
 @given(data=st.data(), scale=SCALES)
 def test_cross_entropy_by_log_sum_exp(dtype, data, scale):
     y, labels = logits(data, dtype, scale)
@@ -79,7 +81,12 @@ SETTINGS = {"learning_rate": 0.01, "weight_decay": 0.1}
 
 
 @BOTH
-@given(data=st.data(), t=st.integers(1, 3000), scale=st.sampled_from([1e-25, 1e-8, 1.0, 1e4]))
+@settings(max_examples=60)
+@given(
+    data=st.data(),
+    t=st.sampled_from([1, 2, 3, 10, 100, 500]),
+    scale=st.sampled_from([1e-25, 1e-8, 1.0, 1e4]),
+)
 def test_adamw(dtype, data, t, scale):
     state = states(data, dtype, scale)
     got, want = rb.adamw(*state, t, **SETTINGS), exact.adamw(*state, t, **SETTINGS)
@@ -203,7 +210,7 @@ def test_a_matrix_product_and_a_bilinear_layer(claim):
 
 def test_a_tolerance_refuses_what_does_not_fit():
     a = layer(np.float32)
-    for arguments, settings, words in [
+    for arguments, options, words in [
         ((a.x, a.w, a.v), {"gate": "gelu"}, "gate must be None, relu, sigmoid or silu; got 'gelu'"),
         ((a.x, a.w), {"gate": "relu"}, "v must be there where w_out, c or a gate is"),
         ((a.x, a.w), {"b_out": a.b_out}, "w_out must be there where b_out is"),
@@ -213,4 +220,4 @@ def test_a_tolerance_refuses_what_does_not_fit():
         ((a.x, a.w), {"claim": "f16"}, "claim must be one of f64"),
     ]:
         with pytest.raises(ValueError, match=words):
-            tolerance(*arguments, **settings)
+            tolerance(*arguments, **options)
