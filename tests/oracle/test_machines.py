@@ -181,6 +181,29 @@ def test_without_its_pad_the_bound_is_exceeded():
     assert 2.0**-126 <= flushing < 2.0**-120
 
 
+def test_sums_lose_too_where_results_are_flushed():
+    """A sum without products: 1.5 − 1 of the least normal number is half of it, and flushed."""
+    layer = random_layer(RNG, ("w_out", "b_out"), (3, 2, 1), np.float32)
+    x, dy = np.ones((2, 3), np.float32), np.float32([[1.5], [-1]]) * np.float32(2.0**-126)
+    got = simulate(rb.backward, layer, x, dy, claim="f32-ftz").b_out
+    want = exact.backward(layer, x, dy).b_out
+    assert got.item() == 0
+    assert want.item() == Fraction(1, 2**127)
+    laws.in_bound(got, want, bounds.backward_bound(layer, x, dy, "f32-ftz").b_out)
+    gradual = bounds.backward_bound(layer, x, dy, "f32").b_out
+    assert Fraction(gradual.item()) < want.item()
+
+
+@pytest.mark.parametrize(("claim", "size"), [("f16-f32acc", 1.4e-8), ("f16-f32acc-ftz", 4e-5)])
+def test_numbers_too_small_to_be_stored_are_in_the_bound(claim, size):
+    """Below the least number of float16 (or the least normal one) an input is stored as 0."""
+    layer, x = rb.BilinearLayer([[1.0]], [[2.0]], b_right=[1.0]), np.float64([[size]])
+    got, want = simulate(rb.forward, layer, x, claim=claim), exact.forward(layer, x)
+    assert got.item() == 0
+    laws.in_bound(got, want, bounds.forward_bound(layer, x, claim))
+    assert bounds.forward_bound(layer, x, "tf32").item() < size / 10
+
+
 def test_where_something_may_overflow_no_bound_holds():
     layer = rb.BilinearLayer([[1e200], [1e100]], [[1e200], [1.0]])
     assert bounds.forward_bound(layer, [[1.0]]).tolist()[0][0] == np.inf
