@@ -1,6 +1,7 @@
 """Cross-entropy, AdamW and the tolerance of other people's layers."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 import laws
 import refbilinear as rb
-from refbilinear.oracle import exact
+from refbilinear.oracle import exact, tolerances
 from refbilinear.oracle.machines import simulate
 from refbilinear.oracle.tolerances import tolerance
 from refbilinear.oracle.training import adamw_bound, cross_entropy_bound
@@ -145,6 +146,15 @@ def test_what_adamw_cannot_bound():
     assert idle.theta[0] == np.inf
 
 
+def test_squares_that_underflow_are_in_the_bound():
+    """g² is 0 in float32, so the root is; with so small an ε the step is off by a tenth."""
+    state = [np.zeros(1, np.float32), np.full(1, 1e-25, np.float32), *np.zeros((2, 1), np.float32)]
+    options = {"learning_rate": 1.0, "epsilon": 1e-24}
+    got, want = rb.adamw(*state, 1, **options), exact.adamw(*state, 1, **options)
+    assert abs(Fraction(got.theta.item()) - want.theta.item()) > abs(want.theta.item()) / 20
+    laws.all_in_bound(got, want, adamw_bound(*state, 1, **options), np.float32)
+
+
 # ---- other people's layers
 
 
@@ -173,6 +183,16 @@ GATES = {
     "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
     "silu": lambda a: a / (1 + np.exp(-a)),
 }
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_what_is_said_of_a_gate(gate):
+    """Its slope and size, and that neither could be said much smaller."""
+    known, a = tolerances.GATES[gate], np.linspace(-40, 40, 100_001)
+    values = GATES[gate](a)
+    slopes = np.abs(np.diff(values) / np.diff(a))
+    assert 0.98 * known.slope < slopes.max() <= known.slope * (1 + 1e-9)
+    assert (np.abs(values) <= known.slope * np.abs(a) + known.offset + 1e-15).all()
 
 
 @pytest.mark.parametrize("gate", GATES)
