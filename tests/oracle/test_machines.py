@@ -106,7 +106,10 @@ def test_honest_machines_stay_within_bounds(claim, data, order, fused):
     for function, arguments, bound in pairs:
         got = simulate(function, *arguments, **run)
         want, allowed = exact.exactly(function, *arguments), bound(*arguments, claim=claim)
-        laws.all_in_bound(*map(as_tuple, (got, want, allowed)), None)
+        for mine, true, limit in zip(*map(as_tuple, (got, want, allowed)), strict=True):
+            if mine is not None:
+                judged = np.isfinite(limit)  # float16 may overflow: then no bound holds
+                laws.in_bound(*(np.asarray(part)[judged] for part in (mine, true, limit)))
 
 
 def as_tuple(result):
