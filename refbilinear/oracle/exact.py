@@ -1,7 +1,8 @@
 """What the specification gives on the very same floats when nothing is rounded.
 
 Every finite float is an integer times a power of two. So the functions of the specification run
-here on arrays of Python integers, one power of two an array, 25 times as fast as on `Fraction`. That they may is the layer's own scaling law: with
+here on arrays of Python integers, one power of two an array, 25 times as fast as on `Fraction`.
+That they may is the layer's own scaling law: with
 
     w_left, b_left                in units of  2^l,  2^(l+x)       x        in units of  2^x
     w_right, b_right              in units of  2^r,  2^(r+x)       y, b_out in units of  2^y
