@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.oracle import twins
 from refbilinear.oracle.claims import Claim, claim_of
-from refbilinear.oracle.twins import TwinPair, allowed, followed, magnitude
+from refbilinear.oracle.twins import TwinPair, allowed, followed
 from refbilinear.spec.arrays import Array, as_array, require_count
 from refbilinear.spec.layer import BilinearLayer, Gradients, backward, forward
 from refbilinear.spec.loss import Loss
@@ -123,17 +123,6 @@ def gamma(roundings: int, dtype: DTypeLike) -> float:
     if np.dtype(dtype) == object:
         return 0.0
     return twins.gamma(roundings, float(np.finfo(np.dtype(dtype)).eps) / 2)
-
-
-def absolute_layer(layer: BilinearLayer) -> BilinearLayer:
-    """Return the layer with every parameter replaced by its absolute value, in float64.
-
-    Examples
-    --------
-    >>> absolute_layer(BilinearLayer([[-1]], [[2]], b_left=[-3])).b_left
-    array([3.])
-    """
-    return BilinearLayer(**{name: magnitude(w) for name, w in parameters(layer).items()})
 
 
 def forward_roundings(layer: BilinearLayer, of_x: int = 0) -> int:

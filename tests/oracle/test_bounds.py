@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 import laws
 from refbilinear import BilinearLayer, BilinearMLP, n_pairs
 from refbilinear.oracle.bounds import (
-    absolute_layer,
     forward_roundings,
     gamma,
-    magnitude,
     mlp_forward_roundings,
     quadratic_form_roundings,
     tensor_roundings,
 )
+from refbilinear.oracle.twins import magnitude
 from strategies import FLOATS, arrays, layers_with_batch, models_with_batch, random_layer
 
 OF = laws.package()
@@ -136,11 +135,6 @@ def test_counts_of_roundings():
 
 
 def test_absolute_values():
-    layer = BilinearLayer([[-1.5]], [[2]], b_left=[-3])
-    absolute = absolute_layer(layer)
-    laws.same(absolute.w_left, [[1.5]])
-    laws.same(absolute.b_left, [3.0])
-    assert absolute.w_skip is None
     thirds = magnitude(np.array([Fraction(-1, 3)], dtype=object))
     assert thirds.dtype == np.float64
     assert thirds[0] == 1 / 3
