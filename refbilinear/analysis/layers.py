@@ -129,7 +129,7 @@ def over_constant(layer: BilinearLayer) -> BilinearLayer:
 
 
 def carrying_constant(layer: BilinearLayer) -> BilinearLayer:
-    """Return the plain layer from `[x; 1]` to `[y; 1]`: one unit more, `1 · 1`, for the constant."""
+    """Return the plain layer from `[x; 1]` to `[y; 1]`, by one unit more: `1 · 1`."""
     plain = over_constant(layer)
     unit = constant(0, (1, plain.d_in), layer.dtype)
     unit[:, -1:] = constant(1, 1, layer.dtype)

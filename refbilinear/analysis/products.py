@@ -1,0 +1,686 @@
+"""Inner products of layers and models as functions, from their weights: three, by three names.
+
+    frobenius    Σ_o ⟨B₁[o], B₂[o]⟩, of tensors symmetric layer by layer
+    symmetric    Σ_α f_α g_α α!/n!, of the polynomials: inputs also permute across layers
+    gaussian     Σ_o E[f_o g_o], x ~ N(μ, Σ)
+
+For one layer the first two are one. Biases, skip paths and residual connections count: over
+`[x; 1]` the product of two outputs is `⟨Q₁, Q₂⟩ + ½ b₁·b₂ + c₁c₂`. Beside them stand two products
+of what varies: the `covariance` of the outputs for Gaussian inputs and for inputs on a `sphere`.
+
+Every one takes `outputs`: "whole" is the sum over the outputs, a number; "each" has a number for
+each output with its like, (d_out,); "pairs" has all, (d_out of first, d_out of second). The models
+may differ in hidden sizes. No tensor is formed: a layer takes O(d_hidden² (d_in + d_out)) work in
+blocks of bounded memory. Exact on exact numbers; the roots of `cosine` and `distance` are float64.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refbilinear.analysis.grams import (
+    Stages,
+    chained,
+    chained_roundings,
+    inner_product_roundings,
+    inner_products,
+    paired,
+    symmetrised,
+    symmetrised_roundings,
+)
+from refbilinear.analysis.layers import require_same, stages
+from refbilinear.oracle.bounds import forward_roundings
+from refbilinear.oracle.claims import claim_of
+from refbilinear.oracle.twins import allowed, followed
+from refbilinear.spec.arrays import Array, affine, constant, enter, first_index, require_finite
+from refbilinear.spec.layer import BilinearLayer, forward, project
+from refbilinear.spec.mlp import BilinearMLP, parameters
+from refbilinear.spec.packed import require_symmetric
+
+Model = BilinearLayer | BilinearMLP
+
+OUTPUTS = ("whole", "each", "pairs")
+
+
+def frobenius(first: Model, second: Model, *, outputs: str = "whole") -> Any:
+    """Return the Frobenius product `Σ_o Σ_ij B₁[o,i,j] B₂[o,i,j]` of two interaction tensors.
+
+    From the weights, with L, R, D for `w_left, w_right, w_out`::
+
+        Σ_hk (D₁ᵀD₂)_hk · ½ [(L₁L₂ᵀ)(R₁R₂ᵀ) + (L₁R₂ᵀ)(R₁L₂ᵀ)]_hk
+
+    A model of several layers is the tensor that is symmetric layer by layer, by the recursion of
+    this formula; two weights of the same function may then give two tensors, see `symmetric`.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+        Of one d_in, d_out, depth and number type.
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module; "pairs" allows two d_out.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        For models that do not fit each other, or parameters that are not finite.
+    OverflowError
+        For a result beyond the largest number of the dtype.
+
+    References
+    ----------
+    Pearce et al. 2025, arXiv:2410.08417.
+
+    Examples
+    --------
+    The form x₀x₁ is half in each of two entries; with x₀ + 3 beside it, ½ + ½ · 1² + 3²:
+
+    >>> product = BilinearLayer([[1, 0]], [[0, 1]])
+    >>> float(frobenius(product, product))
+    0.5
+    >>> both = BilinearLayer([[1, 0]], [[0, 1]], w_skip=[[1, 0]], b_out=[3])
+    >>> float(frobenius(both, both))
+    10.0
+    """
+    return _product("frobenius", outputs, first, second)
+
+
+def symmetric(first: Model, second: Model, *, outputs: str = "whole") -> Any:
+    """Return the product `Σ_α f_α g_α α!/n!` of two polynomials, over monomials of degree n.
+
+    Of the fully symmetrised tensors: equal functions have equal products. For one layer it is
+    `frobenius`; for two it takes O(d_hidden⁴) work for each output, in closed form.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+        Of one d_in, d_out and number type, both of one layer or both of two. With a constant
+        anywhere the polynomials are those over `[x; 1]`, all of degree n = 2 or 4.
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `frobenius`, and for more than two layers.
+
+    Examples
+    --------
+    (x₀²)(x₁²) − (x₀x₁)² is zero, but not layer by layer:
+
+    >>> forms = BilinearLayer([[1, 0], [0, 1], [1, 0]], [[1, 0], [0, 1], [0, 1]])
+    >>> zero = BilinearMLP(None, [forms, BilinearLayer([[1, 0, 0], [0, 0, 1]],
+    ...                                                [[0, 1, 0], [0, 0, -1]])], [[1, 1]])
+    >>> float(frobenius(zero, zero)), float(symmetric(zero, zero))
+    (0.75, 0.0)
+    """
+    return _product("symmetric", outputs, first, second)
+
+
+def gaussian(
+    first: Model,
+    second: Model,
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    *,
+    outputs: str = "whole",
+) -> Any:
+    """Return `Σ_o E[f_o(x) g_o(x)]` for x ~ N(μ, Σ): the covariance, and the product of the means.
+
+    With `E f = f(μ) + tr(QΣ)`. At μ = 0 and Σ = I this is not the Frobenius product, and neither is
+    the covariance, which is `2⟨Q₁, Q₂⟩ + b₁·b₂`.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+        Of one layer, one d_in, one d_out and one number type.
+    mean : (d_in,) array_like, optional
+        μ, by default 0.
+    covariance : (d_in, d_in) array_like, optional
+        Σ, by default I. Symmetric without tolerance; that it is positive semidefinite is believed.
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        For models or moments that do not fit, a model of several layers, or a negative variance.
+
+    Examples
+    --------
+    E[x⁴] = 3:
+
+    >>> square = BilinearLayer([[1]], [[1]])
+    >>> float(gaussian(square, square)), float(frobenius(square, square))
+    (3.0, 1.0)
+    """
+    return _product("gaussian", outputs, first, second, mean, covariance)
+
+
+def covariance(
+    first: Model,
+    second: Model,
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    *,
+    outputs: str = "whole",
+) -> Any:
+    """Return `Σ_o Cov(f_o(x), g_o(x))` for x ~ N(μ, Σ).
+
+    `Cov(f, g) = 2 tr(Q₁ΣQ₂Σ) + ∇f(μ)ᵀ Σ ∇g(μ)`, `∇f(μ) = 2Q₁μ + b₁`.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+        As for `gaussian`.
+    mean, covariance : array_like, optional
+        μ and Σ.
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Examples
+    --------
+    The variances of x₀² and x₀x₁, and that they are not correlated:
+
+    >>> forms = BilinearLayer([[1, 0], [1, 0]], [[1, 0], [0, 1]])
+    >>> covariance(forms, forms, outputs="pairs")
+    array([[2., 0.],
+           [0., 1.]])
+    """
+    return _product("covariance", outputs, first, second, mean, covariance)
+
+
+def sphere(first: Model, second: Model, *, outputs: str = "whole") -> Any:
+    """Return `Σ_o Cov(f_o(x), g_o(x))`, x uniform on the sphere of radius √d, d = d_in.
+
+    `Cov(f, g) = 2 (d ⟨Q₁, Q₂⟩ − tr Q₁ tr Q₂) / (d + 2) + b₁·b₂`: RMSNorm feeds a layer vectors of
+    this radius, and ‖x‖² is a constant there.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+        Of one layer, one d_in, one d_out and one number type.
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Examples
+    --------
+    ‖x‖² does not vary:
+
+    >>> sizes = BilinearLayer([[1, 0], [0, 1]], [[1, 0], [0, 1]], w_out=[[1, 1], [1, -1]])
+    >>> sphere(sizes, sizes, outputs="each")
+    array([0., 2.])
+    """
+    return _product("sphere", outputs, first, second)
+
+
+def cosine(
+    first: Model,
+    second: Model,
+    product: str = "frobenius",
+    *,
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    outputs: str = "whole",
+) -> Any:
+    """Return `⟨f, g⟩ / √(⟨f, f⟩⟨g, g⟩)` under a product, within −1..1.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
+        The name of the product.
+    mean, covariance : array_like, optional
+        Of "gaussian" and "covariance".
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+        What rounding took beyond 1 is clipped.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the product does; for an unknown one; for a model, or an output, of norm 0.
+    ArithmeticError
+        For a cosine beyond 1 by more than `product_bound` explains.
+
+    Examples
+    --------
+    >>> x0x1, x0x0 = BilinearLayer([[1, 0]], [[0, 1]]), BilinearLayer([[1, 0]], [[1, 0]])
+    >>> total = BilinearLayer([[1, 0]], [[1, 1]])                 # x₀² + x₀x₁
+    >>> float(cosine(total, x0x1).round(6)), float(cosine(total, x0x0).round(6))
+    (0.57735, 0.816497)
+    >>> float(cosine(total, x0x0, "gaussian").round(6))
+    0.866025
+    """
+    found = _compared(product, first, second, mean, covariance, outputs)
+    inner, squares, squares2, _ = found
+    for name, values in (("first", squares), ("second", squares2)):
+        _require_positive(name, values, product)
+    if first.dtype == object:
+        ratio = inner * inner / (squares * squares2)
+        return np.sign(_float(inner)) * np.sqrt(_float(ratio))
+    value = inner / (np.sqrt(squares) * np.sqrt(squares2))
+    if not np.all(np.abs(value) <= 1):
+        _require_explained(value, found)
+    return np.clip(value, -1, 1)
+
+
+def distance(
+    first: Model,
+    second: Model,
+    product: str = "frobenius",
+    *,
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    outputs: str = "whole",
+) -> Any:
+    """Return `√(⟨f, f⟩ − 2⟨f, g⟩ + ⟨g, g⟩)` under a product: the norm of the difference.
+
+    In floats, as of all differences of what is nearly equal, the square of a distance is known to
+    within about u ‖f‖²: distances below √u ‖f‖ are noise. In rationals the square is exact.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
+        The name of the product.
+    mean, covariance : array_like, optional
+        Of "gaussian" and "covariance".
+    outputs : {"whole", "each", "pairs"}
+        What to return, see this module.
+
+    Returns
+    -------
+    number, (d_out,) array or (d_out of first, d_out of second) array
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the product does, and for an unknown one.
+    ArithmeticError
+        For a negative square that `product_bound` does not explain.
+
+    Examples
+    --------
+    >>> x0x1, x0x0 = BilinearLayer([[1, 0]], [[0, 1]]), BilinearLayer([[1, 0]], [[1, 0]])
+    >>> float(distance(x0x1, x0x0).round(6))                      # √(½ + 1)
+    1.224745
+    """
+    found = _compared(product, first, second, mean, covariance, outputs)
+    inner, squares, squares2, errors = found
+    square = squares - 2 * inner + squares2
+    if first.dtype == object:
+        return np.sqrt(_float(square))
+    if not np.all(square >= 0):
+        of_inner, of_first, of_second = errors()
+        worst = of_first + 2 * of_inner + of_second
+        worst = worst + 4 * _eps(square) * (squares + 2 * abs(inner) + squares2)
+        if not np.all(square >= -worst):
+            raise ArithmeticError(f"the square of a distance is {np.min(square)}: not a product")
+    return np.sqrt(np.maximum(square, 0))
+
+
+def product_bound(
+    first: Model,
+    second: Model,
+    product: str = "frobenius",
+    *,
+    mean: ArrayLike | None = None,
+    covariance: ArrayLike | None = None,
+    outputs: str = "whole",
+) -> Any:
+    """Return how far rounding can take a product from the exact one: γ_K times its twin.
+
+    The twin is the same product of absolute values, so the bound is also what cancels: where it is
+    not far below `⟨f, f⟩`, the norm of f is not known.
+
+    Parameters
+    ----------
+    first, second : BilinearLayer or BilinearMLP
+    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
+        The name of the product.
+    mean, covariance : array_like, optional
+        Of "gaussian" and "covariance".
+    outputs : {"whole", "each", "pairs"}
+        Of the product.
+
+    Returns
+    -------
+    number or array of float64
+        Of the product's shape; 0 for exact numbers, infinite where it may overflow.
+
+    Examples
+    --------
+    >>> third = BilinearLayer([[1 / 3]], [[1 / 3]])
+    >>> print(f"{float(product_bound(third, third)):.1e}")
+    9.6e-18
+    """
+    one, two, moments = _entered(product, outputs, first, second, mean, covariance)
+    return _bound(product, outputs, one, two, moments, _weight_roundings(first, second))
+
+
+# ---- what each product computes, on layers into which all has been folded
+
+
+def _covariance(outputs: str, first: Stages, second: Stages, *moments: Array | None) -> Any:
+    """Return `2 tr(Q₁ΣQ₂Σ) + ∇f(μ)ᵀ Σ ∇g(μ)`."""
+    mean, spread = moments
+    (one,), (two,) = first, second
+    quadratic = 2 * inner_products(*_quadratics(one, two), spread, outputs)
+    slope, slope2 = _slope(one, mean), _slope(two, mean)
+    return quadratic + paired(slope if spread is None else slope @ spread, slope2, outputs)
+
+
+def _gaussian(outputs: str, first: Stages, second: Stages, *moments: Array | None) -> Any:
+    """Return the covariance and the product of the means."""
+    mean, mean2 = (_mean_output(layer, *moments)[:, None] for layer in (first[0], second[0]))
+    return _covariance(outputs, first, second, *moments) + paired(mean, mean2, outputs)
+
+
+def _sphere(outputs: str, first: Stages, second: Stages, sign: int = -1) -> Any:
+    """Return `2 (d ⟨Q₁, Q₂⟩ − tr Q₁ tr Q₂) / (d + 2) + b₁·b₂`; sign 1 is its twin."""
+    (one,), (two,), d = first, second, first[0].d_in
+    inner = inner_products(*_quadratics(one, two), None, outputs)
+    traces = paired(_traces(one)[:, None], _traces(two)[:, None], outputs)
+    slopes = paired(_slope(one, None), _slope(two, None), outputs)
+    return 2 * (d * inner + sign * traces) / (d + 2) + slopes
+
+
+def _quadratics(first: BilinearLayer, second: BilinearLayer) -> tuple[BilinearLayer, BilinearLayer]:
+    """Return both without their linear and constant parts, as one object where they are one."""
+    plain = BilinearLayer(first.w_left, first.w_right, first.w_out)
+    if second is first:
+        return plain, plain
+    return plain, BilinearLayer(second.w_left, second.w_right, second.w_out)
+
+
+def _slope(layer: BilinearLayer, mean: Array | None) -> Array:
+    """Return the Jacobian at μ: `D (diag(Rμ + b_right) L + diag(Lμ + b_left) R) + S`."""
+    at = constant(0, layer.d_in, layer.dtype) if mean is None else mean
+    a, b = project(layer, at)
+    units = b[:, None] * layer.w_left + a[:, None] * layer.w_right
+    slope: Array = units if layer.w_out is None else layer.w_out @ units
+    return slope if layer.w_skip is None else slope + layer.w_skip
+
+
+def _mean_output(layer: BilinearLayer, mean: Array | None, spread: Array | None) -> Array:
+    """Return `f(μ) + tr(QΣ)` of every output."""
+    at = constant(0, layer.d_in, layer.dtype) if mean is None else mean
+    value: Array = forward(layer, at) + _traces(layer, spread)
+    return value
+
+
+def _traces(layer: BilinearLayer, spread: Array | None = None) -> Array:
+    """Return `tr(Q_o Σ) = Σ_h D_oh l_h·Σ r_h`."""
+    left = layer.w_left if spread is None else layer.w_left @ spread
+    units: Array = np.sum(left * layer.w_right, axis=1)
+    return affine(units, layer.w_out)
+
+
+# ---- how often each rounds
+
+
+def _covariance_roundings(
+    outputs: str, first: Stages, second: Stages, of_weights: int, widened: bool = True
+) -> int:
+    """Return K: of the quadratic part, or of two Jacobians and their products, and one more."""
+    (one,), (two,) = first, second
+    quadratic = inner_product_roundings(one, two, 0 if widened else None, outputs)
+    slopes = sum(layer.d_in + layer.d_hidden + 4 for layer in (one, two))
+    terms = one.d_in * (one.d_out if outputs == "whole" else 1)
+    return max(quadratic + 1, slopes + one.d_in + terms) + 6 * of_weights + 1
+
+
+def _gaussian_roundings(outputs: str, first: Stages, second: Stages, of_weights: int) -> int:
+    """Return K: of the covariance, or of two means and their product, and one more."""
+    means = sum(
+        forward_roundings(layer) + layer.d_in + layer.d_hidden + 2
+        for layer in (first[0], second[0])
+    )
+    means += first[0].d_out + 1 + 6 * of_weights
+    return max(_covariance_roundings(outputs, first, second, of_weights), means) + 1
+
+
+def _sphere_roundings(outputs: str, first: Stages, second: Stages, of_weights: int) -> int:
+    """Return K: of the covariance or of two traces and their product, and five more."""
+    traces = sum(layer.d_in + layer.d_hidden + 1 for layer in (first[0], second[0]))
+    traces += first[0].d_out + 6 * of_weights
+    flat = _covariance_roundings(outputs, first, second, of_weights, widened=False)
+    return max(flat, traces) + 5
+
+
+class _Rule(NamedTuple):
+    """How a product is computed, what it is on absolute values, and how often it rounds."""
+
+    evaluate: Callable[..., Any]
+    twin: Callable[..., Any]
+    roundings: Callable[..., int]
+    deepest: int | None
+    """The largest depth that it is defined for here."""
+
+
+_RULES = {
+    "frobenius": _Rule(chained, chained, chained_roundings, None),
+    "symmetric": _Rule(symmetrised, symmetrised, symmetrised_roundings, 2),
+    "gaussian": _Rule(_gaussian, _gaussian, _gaussian_roundings, 1),
+    "covariance": _Rule(_covariance, _covariance, _covariance_roundings, 1),
+    "sphere": _Rule(_sphere, partial(_sphere, sign=1), _sphere_roundings, 1),
+}
+_WITH_MOMENTS = ("gaussian", "covariance")
+
+
+# ---- entering, evaluating, comparing
+
+
+def _product(
+    product: str,
+    outputs: str,
+    first: Model,
+    second: Model,
+    mean: ArrayLike | None = None,
+    spread: ArrayLike | None = None,
+) -> Any:
+    one, two, moments = _entered(product, outputs, first, second, mean, spread)
+    return _evaluated(product, outputs, one, two, moments)
+
+
+def _evaluated(
+    product: str, outputs: str, first: Stages, second: Stages, moments: tuple[Any, ...]
+) -> Any:
+    """Return the product, after checking that it is finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = _RULES[product].evaluate(outputs, first, second, *moments)
+    if first[0].dtype != object and not np.all(np.isfinite(value)):
+        raise OverflowError(
+            f"the {product} product exceeds the largest {first[0].dtype}: scale the models down"
+        )
+    return value
+
+
+def _bound(
+    product: str,
+    outputs: str,
+    first: Stages,
+    second: Stages,
+    moments: tuple[Any, ...],
+    of_weights: int,
+) -> Any:
+    rule, claim = _RULES[product], claim_of(None, first[0].dtype)
+    pair = followed(partial(rule.twin, outputs), claim, first, second, *moments)
+    return allowed(rule.roundings(outputs, first, second, of_weights), 0, claim, pair)
+
+
+class _Compared(NamedTuple):
+    """A product, both squared norms in a shape to divide by, and the bounds of all three."""
+
+    inner: Any
+    squares: Any
+    squares2: Any
+    errors: Callable[[], tuple[Any, Any, Any]]
+
+
+def _compared(
+    product: str,
+    first: Model,
+    second: Model,
+    mean: ArrayLike | None,
+    spread: ArrayLike | None,
+    outputs: str,
+) -> _Compared:
+    """Return `⟨f, g⟩`, `⟨f, f⟩` and `⟨g, g⟩` under a product."""
+    one, two, moments = _entered(product, outputs, first, second, mean, spread)
+    own = "whole" if outputs == "whole" else "each"
+    cases = [(outputs, one, two), (own, one, one), (own, two, two)]
+    of_weights = _weight_roundings(first, second)
+
+    def shaped(inner: Any, squares: Any, squares2: Any) -> tuple[Any, Any, Any]:
+        return inner, squares[:, None] if outputs == "pairs" else squares, squares2
+
+    def errors() -> tuple[Any, Any, Any]:
+        return shaped(*(_bound(product, *case, moments, of_weights) for case in cases))
+
+    return _Compared(*shaped(*(_evaluated(product, *case, moments) for case in cases)), errors)
+
+
+def _require_positive(name: str, squares: Any, product: str) -> None:
+    """Raise ValueError for a model, or an output, that has no direction."""
+    if not np.all(squares > 0):
+        value, place = squares, ""
+        if np.ndim(squares):
+            index = first_index(~(np.ravel(squares) > 0))[0]
+            value, place = np.ravel(squares)[index], f" at output {index}"
+        raise ValueError(
+            f"{name} must not be zero to have a cosine; "
+            f"its squared {product} norm is {value}{place}"
+        )
+
+
+def _require_explained(value: Any, found: _Compared) -> None:
+    """Raise ArithmeticError for a cosine that Cauchy and Schwarz, and rounding, rule out.
+
+    `|⟨f, g⟩| ≤ ‖f‖‖g‖` of the exact ones: with an error e of each, what was computed is at most
+    `√((⟨f, f⟩ + e)(⟨g, g⟩ + e)) + e`, and the two roots, product and quotient are four roundings.
+    """
+    of_inner, of_first, of_second = found.errors()
+    sizes = np.sqrt(np.float64(found.squares)) * np.sqrt(np.float64(found.squares2))
+    grown = np.sqrt(found.squares + of_first) * np.sqrt(found.squares2 + of_second)
+    most = (grown + of_inner) / sizes * (1 + 8 * _eps(value))
+    wrong = ~(np.abs(value) <= most)
+    if np.any(wrong):
+        worst = np.abs(value)[wrong].max() if np.ndim(value) else abs(value)
+        raise ArithmeticError(f"a cosine is {worst}, beyond 1 by more than rounding explains")
+
+
+def _eps(values: Any) -> float:
+    return float(np.finfo(np.asarray(values).dtype).eps)
+
+
+def _float(values: Any) -> Any:
+    """Return exact numbers rounded to float64."""
+    return np.asarray(values, dtype=object).astype(np.float64)[()]
+
+
+def _weight_roundings(first: Model, second: Model) -> int:
+    """Return how often folding in embedding, head and residual rounds a weight."""
+    return max(_folding(model) for model in (first, second))
+
+
+def _folding(model: Model) -> int:
+    if isinstance(model, BilinearLayer):
+        return 0
+    embed = 0 if model.w_embed is None else len(model.w_embed)
+    head = 0 if model.w_head is None else model.w_head.shape[1]
+    return embed + head + 1
+
+
+def _entered(
+    product: str,
+    outputs: str,
+    first: Model,
+    second: Model,
+    mean: ArrayLike | None,
+    spread: ArrayLike | None,
+) -> tuple[Stages, Stages, tuple[Any, ...]]:
+    """Return both models as stages, and the moments that the product takes."""
+    if product not in _RULES:
+        raise ValueError(f"product must be one of {', '.join(_RULES)}; got {product!r}")
+    if outputs not in OUTPUTS:
+        raise ValueError(f"outputs must be one of {', '.join(OUTPUTS)}; got {outputs!r}")
+    one = _enter_model("first", first)
+    two = one if second is first else _enter_model("second", second)
+    require_same("second", second, first, ("d_in",) if outputs == "pairs" else ("d_in", "d_out"))
+    if len(one) != len(two):
+        raise ValueError(
+            f"second must have as many layers as first, {len(one)}, for its tensor to be of the "
+            f"same degree; got {len(two)}"
+        )
+    deepest = _RULES[product].deepest
+    if deepest is not None and len(one) > deepest:
+        raise ValueError(
+            f"first must have at most {deepest} layer{'s' * (deepest > 1)} for the {product} "
+            f"product; got {len(one)}"
+        )
+    return one, two, _enter_moments(product, first, mean, spread)
+
+
+def _enter_model(name: str, model: Model) -> Stages:
+    if not isinstance(model, BilinearLayer | BilinearMLP):
+        raise TypeError(
+            f"{name} must be a BilinearLayer or a BilinearMLP; got {type(model).__name__}"
+        )
+    for parameter, array in parameters(model).items():
+        require_finite(f"{name}.{parameter}", array)
+    return stages(model)
+
+
+def _enter_moments(
+    product: str, model: Model, mean: ArrayLike | None, spread: ArrayLike | None
+) -> tuple[Any, ...]:
+    """Return mean and covariance for the products that take them."""
+    if product not in _WITH_MOMENTS:
+        for name, value in (("mean", mean), ("covariance", spread)):
+            if value is not None:
+                raise ValueError(f"{name} must be None for the {product} product")
+        return ()
+    size, dtype = model.d_in, model.dtype
+    if mean is not None:
+        mean = enter("mean", mean, {"d_in": size}, dtype=dtype, match="to match first")
+        require_finite("mean", mean)
+    if spread is not None:
+        sizes = {"d_in": size, "d_in ": size}
+        spread = enter("covariance", spread, sizes, dtype=dtype, match="to match first")
+        require_finite("covariance", spread)
+        require_symmetric("covariance", spread)
+        if not (spread.diagonal() >= 0).all():
+            index = first_index(~(spread.diagonal() >= 0))[0]
+            raise ValueError(
+                f"covariance must have variances of at least 0; got {spread[index, index]} "
+                f"at ({index}, {index})"
+            )
+    return mean, spread
