@@ -37,7 +37,8 @@ def paired(a: Array, b: Array, outputs: str) -> Any:
     """
     if outputs == "pairs":
         return a @ b.T
-    return np.sum(a * b, axis=1 if outputs == "each" else None)
+    each = np.sum(a * b, axis=1)
+    return each if outputs == "each" else np.sum(each)
 
 
 def none_paired(first: BilinearLayer, second: BilinearLayer, outputs: str) -> Array:
@@ -48,9 +49,8 @@ def none_paired(first: BilinearLayer, second: BilinearLayer, outputs: str) -> Ar
 
 def unit_products(left: Array, right: Array, left2: Array, right2: Array) -> Array:
     """Return `⟨U_h, U_k⟩ = ½ [(l_h·l_k)(r_h·r_k) + (l_h·r_k)(r_h·l_k)]` for two blocks of units."""
-    straight = (left @ left2.T) * (right @ right2.T)
-    crossed = (left @ right2.T) * (right @ left2.T)
-    products: Array = (straight + crossed) / 2
+    half = left / 2  # not the sum: an empty sum of rationals is the int 0, and 0 / 2 a float
+    products: Array = (half @ left2.T) * (right @ right2.T) + (half @ right2.T) * (right @ left2.T)
     return products
 
 
@@ -83,9 +83,8 @@ def inner_products(
         row = constant(0, (len(left[s]), second.d_out), first.dtype)
         for t in blocks(s.stop if second is first else second.d_hidden):
             products = unit_products(left[s], right[s], second.w_left[t], second.w_right[t])
-            if second is first and s == t:
-                products = products / 2
-            row = row + products @ out2[:, t].T
+            twice = second is first and s == t
+            row = row + products @ (out2[:, t] / (1 + twice)).T
         total = total + paired(out[:, s], row.T, outputs)
     if second is first:
         total = total + total.T if outputs == "pairs" else 2 * total
@@ -98,11 +97,11 @@ def inner_product_roundings(
     """Return K of `inner_products`; `of_inputs` is that of G, None for the identity.
 
     Each of two factors is d_in roundings (and as many with G), their product and sum two, `w_out`
-    d_hidden on either side, or the sum over all outputs; the sum of both halves one.
+    d_hidden on either side, the sum over all outputs d_out; the sum of both halves one.
     """
     factor = second.d_in + (0 if of_inputs is None else of_inputs + first.d_in)
-    terms = first.d_hidden * (first.d_out if outputs == "whole" else 1)
-    return 2 * factor + 2 + second.d_hidden + terms + 1
+    of_sum = first.d_out if outputs == "whole" else 0
+    return 2 * factor + 2 + second.d_hidden + first.d_hidden + of_sum + 1
 
 
 def blocks(size: int) -> Iterator[slice]:
@@ -189,7 +188,8 @@ def _crossed(outputs: str, first: Stages, second: Stages) -> Any:
                 _unit_weights(stack[0], stack[1], number)
                 for stack, number in ((first, o), (second, p))
             )
-            found[(o, p)[: found.ndim]] = _crossed_sum(weights, weights2, *met)
+            found[(o, p)[: found.ndim]] += _crossed_sum(weights, weights2, *met)
+    found = found / 8
     return np.sum(found) if outputs == "whole" else found
 
 
@@ -210,7 +210,7 @@ def _unit_weights(below: BilinearLayer, above: BilinearLayer, o: int) -> Array:
 
 
 def _crossed_sum(weights: Array, weights2: Array, back: Array, ahead: Array) -> Any:
-    """Return `Σ_ik S_ik Σ_jm S'_jm tr(U_i U'_j U_k U'_m)`, one unit i at a time.
+    """Return `8 Σ_ik S_ik Σ_jm S'_jm tr(U_i U'_j U_k U'_m)`, one unit i at a time.
 
     `U_i = ½ (l_i r_iᵀ + r_i l_iᵀ)` has two orientations, and the trace is one sixteenth of a sum of
     products of four meetings; by reversal the two orientations of i give the same.
@@ -219,4 +219,4 @@ def _crossed_sum(weights: Array, weights2: Array, back: Array, ahead: Array) -> 
     for i in range(len(weights) // 2):
         inner = (ahead * weights[i][:, None]).T @ back
         total = total + back[i] @ (inner * weights2) @ ahead[i]
-    return total / 8 if len(weights) else total
+    return total

@@ -260,7 +260,8 @@ def cosine(
     Returns
     -------
     number, (d_out,) array or (d_out of first, d_out of second) array
-        What rounding took beyond 1 is clipped.
+        What rounding took beyond 1 is clipped. Of a difference that cancels, say, whose norm is
+        not far above `product_bound`, the direction is rounding too.
 
     Raises
     ------
@@ -283,8 +284,8 @@ def cosine(
     for name, values in (("first", squares), ("second", squares2)):
         _require_positive(name, values, product)
     if first.dtype == object:
-        ratio = inner * inner / (squares * squares2)
-        return np.sign(_float(inner)) * np.sqrt(_float(ratio))
+        signed_square = _float(inner * abs(inner) / (squares * squares2))
+        return np.sign(signed_square) * np.sqrt(np.abs(signed_square))
     value = inner / (np.sqrt(squares) * np.sqrt(squares2))
     if not np.all(np.abs(value) <= 1):
         _require_explained(value, found)
@@ -453,8 +454,8 @@ def _covariance_roundings(
     (one,), (two,) = first, second
     quadratic = inner_product_roundings(one, two, 0 if widened else None, outputs)
     slopes = sum(layer.d_in + layer.d_hidden + 4 for layer in (one, two))
-    terms = one.d_in * (one.d_out if outputs == "whole" else 1)
-    return max(quadratic + 1, slopes + one.d_in + terms) + 6 * of_weights + 1
+    of_sum = one.d_out if outputs == "whole" else 0
+    return max(quadratic + 1, slopes + 2 * one.d_in + of_sum) + 6 * of_weights + 1
 
 
 def _gaussian_roundings(outputs: str, first: Stages, second: Stages, of_weights: int) -> int:
