@@ -380,7 +380,7 @@ def product_bound(
     --------
     >>> third = BilinearLayer([[1 / 3]], [[1 / 3]])
     >>> print(f"{float(product_bound(third, third)):.1e}")
-    9.6e-18
+    1.1e-17
     """
     one, two, moments = _entered(product, outputs, first, second, mean, covariance)
     return _bound(product, outputs, one, two, moments, _weight_roundings(first, second))

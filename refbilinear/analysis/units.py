@@ -117,8 +117,9 @@ def _pairs(left: Array, right: Array, weight: float) -> Spectrum:
     keep = np.flatnonzero(squares)
     if parallel(left, right):
         keep = np.array([np.argmax(squares)])
-    with np.errstate(over="ignore"):
-        sizes = np.array([1, -1]) / 4 * squares * (weight * l_size * r_size)
+    least, middle, most = sorted((weight, l_size, r_size), key=abs)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sizes = np.array([1, -1]) / 4 * squares * (np.float64(least) * most * middle)
         eigenvalues = sizes[keep].astype(dtype)
     if not np.isfinite(eigenvalues).all():
         raise OverflowError(f"the unit has eigenvalues beyond the largest {dtype}: scale it down")

@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_parallel_and_zero_units(dtype):
 def test_parallel_is_exact():
     left = np.array([0.0, 1e-300, 3e300])
     assert parallel(left, left * 2)
-    assert not parallel(left, left + [1e-310, 0, 0])
+    assert not parallel(left, left + np.array([1e-310, 0, 0]))
     assert not parallel(np.array([1.0, 0.0]), np.array([0.0, 1.0]))
 
 
@@ -123,6 +124,9 @@ def test_huge_and_tiny_units():
     for scale in (1e150, 1e-150):
         pairs = unit_spectrum([3 * scale, 0], [0, 4 * scale])
         assert np.allclose(pairs.eigenvalues / scale**2, [6, -6], rtol=1e-14)
+    # Three numbers whose product is moderate, in whichever order they come.
+    for left, right, w in permutations((1e-200, 1e300, 1e-100)):
+        assert abs(unit_spectrum([left], [right], w).eigenvalues[0] - 1) < 1e-14
     with pytest.raises(OverflowError, match="beyond the largest float64"):
         unit_spectrum([1e200], [1e200])
     with pytest.raises(OverflowError, match="beyond the largest float32"):
