@@ -9,10 +9,10 @@ numbers, and in floats too but for the sums of two biases or two skip paths: wei
 """
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike
 
-from refbilinear.spec.arrays import Array, constant
-from refbilinear.spec.layer import BilinearLayer
+from refbilinear.spec.arrays import Array, constant, enter
+from refbilinear.spec.layer import BilinearLayer, project
 from refbilinear.spec.mlp import BilinearMLP, fold
 
 
@@ -167,6 +167,31 @@ BilinearLayer(d_in=1, d_hidden=1, d_out=1, float64, w_out, w_skip))
         )
         for number, layer in enumerate(model.layers)
     )
+
+
+def jacobian(layer: BilinearLayer, x: ArrayLike) -> Array:
+    """Return `∂y/∂x = D (diag(R x + b_right) L + diag(L x + b_left) R) + S` at one input.
+
+    Parameters
+    ----------
+    layer : BilinearLayer
+    x : (d_in,) array_like
+
+    Returns
+    -------
+    (d_out, d_in) array
+        Along an output direction u, `uᵀ ∂y/∂x = 2 Q x + b`; at x = 0 the linear part alone.
+
+    Examples
+    --------
+    >>> jacobian(BilinearLayer([[1, 0]], [[0, 1]], w_skip=[[10, 0]]), [3, 4])     # x₀x₁ + 10x₀
+    array([[14.,  3.]])
+    """
+    x = enter("x", x, {"d_in": layer.d_in}, dtype=layer.dtype, match="to match the layer")
+    a, b = project(layer, x)
+    units = b[:, None] * layer.w_left + a[:, None] * layer.w_right
+    slope: Array = units if layer.w_out is None else layer.w_out @ units
+    return slope if layer.w_skip is None else slope + layer.w_skip
 
 
 def output_weights(layer: BilinearLayer) -> Array:

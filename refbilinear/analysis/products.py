@@ -31,12 +31,12 @@ from refbilinear.analysis.grams import (
     symmetrised,
     symmetrised_roundings,
 )
-from refbilinear.analysis.layers import require_same, stages
+from refbilinear.analysis.layers import jacobian, require_same, stages
 from refbilinear.oracle.bounds import forward_roundings
 from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.twins import allowed, followed
 from refbilinear.spec.arrays import Array, affine, constant, enter, first_index, require_finite
-from refbilinear.spec.layer import BilinearLayer, forward, project
+from refbilinear.spec.layer import BilinearLayer, forward
 from refbilinear.spec.mlp import BilinearMLP, parameters
 from refbilinear.spec.packed import require_symmetric
 
@@ -422,12 +422,8 @@ def _quadratics(first: BilinearLayer, second: BilinearLayer) -> tuple[BilinearLa
 
 
 def _slope(layer: BilinearLayer, mean: Array | None) -> Array:
-    """Return the Jacobian at μ: `D (diag(Rμ + b_right) L + diag(Lμ + b_left) R) + S`."""
-    at = constant(0, layer.d_in, layer.dtype) if mean is None else mean
-    a, b = project(layer, at)
-    units = b[:, None] * layer.w_left + a[:, None] * layer.w_right
-    slope: Array = units if layer.w_out is None else layer.w_out @ units
-    return slope if layer.w_skip is None else slope + layer.w_skip
+    """Return the Jacobian at μ."""
+    return jacobian(layer, constant(0, layer.d_in, layer.dtype) if mean is None else mean)
 
 
 def _mean_output(layer: BilinearLayer, mean: Array | None, spread: Array | None) -> Array:

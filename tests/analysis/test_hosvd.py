@@ -5,7 +5,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import laws
 from refbilinear import BilinearLayer, forward, homogeneous, interaction_tensor, unpack

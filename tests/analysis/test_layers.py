@@ -20,6 +20,7 @@ from refbilinear.analysis.layers import (
     add,
     carrying_constant,
     homogeneous_layer,
+    jacobian,
     output_weights,
     over_constant,
     stages,
@@ -88,6 +89,15 @@ def test_a_homogeneous_layer_has_the_same_tensor(layer):
     assert not plain.has_constant
     laws.same(interaction_tensor(plain), interaction_tensor(layer))
     laws.same(interaction_tensor(over_constant(layer)), pack(tensor_over_constant(layer)))
+
+
+@given(two_layers())
+def test_the_jacobian_is_the_differences(case):
+    layer, _, x = case
+    step = laws.exact(np.eye(layer.d_in))
+    for row in x:
+        columns = (forward(layer, row + step) - forward(layer, row - step)) / 2
+        laws.same(jacobian(layer, row), columns.T)
 
 
 @given(models_with_batch())
