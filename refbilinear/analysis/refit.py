@@ -217,8 +217,10 @@ def _steps(
 
 
 def _distance(few: BilinearLayer, target: BilinearLayer, step: int) -> float:
-    """Return the distance to a target of norm 1."""
-    rest = subtract(few, target)
+    """Return the distance to a target of norm 1, in float64: its square is what cancels."""
+    rest = BilinearLayer(
+        **{name: w.astype(np.float64) for name, w in parameters(subtract(few, target)).items()}
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(inner_products(rest, rest, None, "whole"))
     if not math.isfinite(square):
