@@ -27,8 +27,9 @@ import numpy as np
 
 import machine
 import refbilinear as rb
+from refbilinear.analysis.cosines import product_bound
 from refbilinear.analysis.hosvd import gram_matrices, hosvd
-from refbilinear.analysis.products import frobenius, product_bound
+from refbilinear.analysis.products import frobenius
 from refbilinear.oracle.decompositions import certify_hosvd, certify_inner_product
 
 SLICES = 8

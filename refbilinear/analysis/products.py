@@ -11,7 +11,7 @@ of what varies: the `covariance` of the outputs for Gaussian inputs and for inpu
 Every one takes `outputs`: "whole" is the sum over the outputs, a number; "each" has a number for
 each output with its like, (d_out,); "pairs" has all, (d_out of first, d_out of second). The models
 may differ in hidden sizes. No tensor is formed: a layer takes O(d_hidden² (d_in + d_out)) work in
-blocks of bounded memory. Exact on exact numbers; the roots of `cosine` and `distance` are float64.
+blocks of bounded memory. Exact on exact numbers.
 """
 
 from collections.abc import Callable
@@ -33,8 +33,6 @@ from refbilinear.analysis.grams import (
 )
 from refbilinear.analysis.layers import jacobian, require_same, stages
 from refbilinear.oracle.bounds import forward_roundings
-from refbilinear.oracle.claims import claim_of
-from refbilinear.oracle.twins import allowed, followed
 from refbilinear.spec.arrays import Array, affine, constant, enter, first_index, require_finite
 from refbilinear.spec.layer import BilinearLayer, forward
 from refbilinear.spec.mlp import BilinearMLP, parameters
@@ -236,156 +234,6 @@ def sphere(first: Model, second: Model, *, outputs: str = "whole") -> Any:
     return _product("sphere", outputs, first, second)
 
 
-def cosine(
-    first: Model,
-    second: Model,
-    product: str = "frobenius",
-    *,
-    mean: ArrayLike | None = None,
-    covariance: ArrayLike | None = None,
-    outputs: str = "whole",
-) -> Any:
-    """Return `⟨f, g⟩ / √(⟨f, f⟩⟨g, g⟩)` under a product, within −1..1.
-
-    Parameters
-    ----------
-    first, second : BilinearLayer or BilinearMLP
-    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
-        The name of the product.
-    mean, covariance : array_like, optional
-        Of "gaussian" and "covariance".
-    outputs : {"whole", "each", "pairs"}
-        What to return, see this module.
-
-    Returns
-    -------
-    number, (d_out,) array or (d_out of first, d_out of second) array
-        What rounding took beyond 1 is clipped. Of a difference that cancels, say, whose norm is
-        not far above `product_bound`, the direction is rounding too.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As the product does; for an unknown one; for a model, or an output, of norm 0.
-    ArithmeticError
-        For a cosine beyond 1 by more than `product_bound` explains.
-
-    Examples
-    --------
-    >>> x0x1, x0x0 = BilinearLayer([[1, 0]], [[0, 1]]), BilinearLayer([[1, 0]], [[1, 0]])
-    >>> total = BilinearLayer([[1, 0]], [[1, 1]])                 # x₀² + x₀x₁
-    >>> float(cosine(total, x0x1).round(6)), float(cosine(total, x0x0).round(6))
-    (0.57735, 0.816497)
-    >>> float(cosine(total, x0x0, "gaussian").round(6))
-    0.866025
-    """
-    found = _compared(product, first, second, mean, covariance, outputs)
-    inner, squares, squares2, _ = found
-    for name, values in (("first", squares), ("second", squares2)):
-        _require_positive(name, values, product)
-    if first.dtype == object:
-        signed_square = _float(inner * abs(inner) / (squares * squares2))
-        return np.sign(signed_square) * np.sqrt(np.abs(signed_square))
-    value = inner / (np.sqrt(squares) * np.sqrt(squares2))
-    if not np.all(np.abs(value) <= 1):
-        _require_explained(value, found)
-    return np.clip(value, -1, 1)
-
-
-def distance(
-    first: Model,
-    second: Model,
-    product: str = "frobenius",
-    *,
-    mean: ArrayLike | None = None,
-    covariance: ArrayLike | None = None,
-    outputs: str = "whole",
-) -> Any:
-    """Return `√(⟨f, f⟩ − 2⟨f, g⟩ + ⟨g, g⟩)` under a product: the norm of the difference.
-
-    In floats, as of all differences of what is nearly equal, the square of a distance is known to
-    within about u ‖f‖²: distances below √u ‖f‖ are noise. In rationals the square is exact.
-
-    Parameters
-    ----------
-    first, second : BilinearLayer or BilinearMLP
-    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
-        The name of the product.
-    mean, covariance : array_like, optional
-        Of "gaussian" and "covariance".
-    outputs : {"whole", "each", "pairs"}
-        What to return, see this module.
-
-    Returns
-    -------
-    number, (d_out,) array or (d_out of first, d_out of second) array
-
-    Raises
-    ------
-    ValueError, TypeError
-        As the product does, and for an unknown one.
-    ArithmeticError
-        For a negative square that `product_bound` does not explain.
-
-    Examples
-    --------
-    >>> x0x1, x0x0 = BilinearLayer([[1, 0]], [[0, 1]]), BilinearLayer([[1, 0]], [[1, 0]])
-    >>> float(distance(x0x1, x0x0).round(6))                      # √(½ + 1)
-    1.224745
-    """
-    found = _compared(product, first, second, mean, covariance, outputs)
-    inner, squares, squares2, errors = found
-    square = squares - 2 * inner + squares2
-    if first.dtype == object:
-        return np.sqrt(_float(square))
-    if not np.all(square >= 0):
-        of_inner, of_first, of_second = errors()
-        worst = of_first + 2 * of_inner + of_second
-        worst = worst + 4 * _eps(square) * (squares + 2 * abs(inner) + squares2)
-        if not np.all(square >= -worst):
-            raise ArithmeticError(f"the square of a distance is {np.min(square)}: not a product")
-    return np.sqrt(np.maximum(square, 0))
-
-
-def product_bound(
-    first: Model,
-    second: Model,
-    product: str = "frobenius",
-    *,
-    mean: ArrayLike | None = None,
-    covariance: ArrayLike | None = None,
-    outputs: str = "whole",
-) -> Any:
-    """Return how far rounding can take a product from the exact one: γ_K times its twin.
-
-    The twin is the same product of absolute values, so the bound is also what cancels: where it is
-    not far below `⟨f, f⟩`, the norm of f is not known.
-
-    Parameters
-    ----------
-    first, second : BilinearLayer or BilinearMLP
-    product : {"frobenius", "symmetric", "gaussian", "covariance", "sphere"}
-        The name of the product.
-    mean, covariance : array_like, optional
-        Of "gaussian" and "covariance".
-    outputs : {"whole", "each", "pairs"}
-        Of the product.
-
-    Returns
-    -------
-    number or array of float64
-        Of the product's shape; 0 for exact numbers, infinite where it may overflow.
-
-    Examples
-    --------
-    >>> third = BilinearLayer([[1 / 3]], [[1 / 3]])
-    >>> print(f"{float(product_bound(third, third)):.1e}")
-    1.1e-17
-    """
-    one, two, moments = _entered(product, outputs, first, second, mean, covariance)
-    return _bound(product, outputs, one, two, moments, _weight_roundings(first, second))
-
-
 # ---- what each product computes, on layers into which all has been folded
 
 
@@ -472,7 +320,7 @@ def _sphere_roundings(outputs: str, first: Stages, second: Stages, of_weights: i
     return max(flat, traces) + 5
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """How a product is computed, what it is on absolute values, and how often it rounds."""
 
     evaluate: Callable[..., Any]
@@ -482,17 +330,17 @@ class _Rule(NamedTuple):
     """The largest depth that it is defined for here."""
 
 
-_RULES = {
-    "frobenius": _Rule(chained, chained, chained_roundings, None),
-    "symmetric": _Rule(symmetrised, symmetrised, symmetrised_roundings, 2),
-    "gaussian": _Rule(_gaussian, _gaussian, _gaussian_roundings, 1),
-    "covariance": _Rule(_covariance, _covariance, _covariance_roundings, 1),
-    "sphere": _Rule(_sphere, partial(_sphere, sign=1), _sphere_roundings, 1),
+RULES = {
+    "frobenius": Rule(chained, chained, chained_roundings, None),
+    "symmetric": Rule(symmetrised, symmetrised, symmetrised_roundings, 2),
+    "gaussian": Rule(_gaussian, _gaussian, _gaussian_roundings, 1),
+    "covariance": Rule(_covariance, _covariance, _covariance_roundings, 1),
+    "sphere": Rule(_sphere, partial(_sphere, sign=1), _sphere_roundings, 1),
 }
 _WITH_MOMENTS = ("gaussian", "covariance")
 
 
-# ---- entering, evaluating, comparing
+# ---- entering and evaluating
 
 
 def _product(
@@ -503,16 +351,16 @@ def _product(
     mean: ArrayLike | None = None,
     spread: ArrayLike | None = None,
 ) -> Any:
-    one, two, moments = _entered(product, outputs, first, second, mean, spread)
-    return _evaluated(product, outputs, one, two, moments)
+    one, two, moments = entered(product, outputs, first, second, mean, spread)
+    return evaluated(product, outputs, one, two, moments)
 
 
-def _evaluated(
+def evaluated(
     product: str, outputs: str, first: Stages, second: Stages, moments: tuple[Any, ...]
 ) -> Any:
-    """Return the product, after checking that it is finite."""
+    """Return a product of what `entered` returned, after checking that it is finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        value = _RULES[product].evaluate(outputs, first, second, *moments)
+        value = RULES[product].evaluate(outputs, first, second, *moments)
     if first[0].dtype != object and not np.all(np.isfinite(value)):
         raise OverflowError(
             f"the {product} product exceeds the largest {first[0].dtype}: scale the models down"
@@ -520,103 +368,7 @@ def _evaluated(
     return value
 
 
-def _bound(
-    product: str,
-    outputs: str,
-    first: Stages,
-    second: Stages,
-    moments: tuple[Any, ...],
-    of_weights: int,
-) -> Any:
-    rule, claim = _RULES[product], claim_of(None, first[0].dtype)
-    pair = followed(partial(rule.twin, outputs), claim, first, second, *moments)
-    return allowed(rule.roundings(outputs, first, second, of_weights), 0, claim, pair)
-
-
-class _Compared(NamedTuple):
-    """A product, both squared norms in a shape to divide by, and the bounds of all three."""
-
-    inner: Any
-    squares: Any
-    squares2: Any
-    errors: Callable[[], tuple[Any, Any, Any]]
-
-
-def _compared(
-    product: str,
-    first: Model,
-    second: Model,
-    mean: ArrayLike | None,
-    spread: ArrayLike | None,
-    outputs: str,
-) -> _Compared:
-    """Return `⟨f, g⟩`, `⟨f, f⟩` and `⟨g, g⟩` under a product."""
-    one, two, moments = _entered(product, outputs, first, second, mean, spread)
-    own = "whole" if outputs == "whole" else "each"
-    cases = [(outputs, one, two), (own, one, one), (own, two, two)]
-    of_weights = _weight_roundings(first, second)
-
-    def shaped(inner: Any, squares: Any, squares2: Any) -> tuple[Any, Any, Any]:
-        return inner, squares[:, None] if outputs == "pairs" else squares, squares2
-
-    def errors() -> tuple[Any, Any, Any]:
-        return shaped(*(_bound(product, *case, moments, of_weights) for case in cases))
-
-    return _Compared(*shaped(*(_evaluated(product, *case, moments) for case in cases)), errors)
-
-
-def _require_positive(name: str, squares: Any, product: str) -> None:
-    """Raise ValueError for a model, or an output, that has no direction."""
-    if not np.all(squares > 0):
-        value, place = squares, ""
-        if np.ndim(squares):
-            index = first_index(~(np.ravel(squares) > 0))[0]
-            value, place = np.ravel(squares)[index], f" at output {index}"
-        raise ValueError(
-            f"{name} must not be zero to have a cosine; "
-            f"its squared {product} norm is {value}{place}"
-        )
-
-
-def _require_explained(value: Any, found: _Compared) -> None:
-    """Raise ArithmeticError for a cosine that Cauchy and Schwarz, and rounding, rule out.
-
-    `|⟨f, g⟩| ≤ ‖f‖‖g‖` of the exact ones: with an error e of each, what was computed is at most
-    `√((⟨f, f⟩ + e)(⟨g, g⟩ + e)) + e`, and the two roots, product and quotient are four roundings.
-    """
-    of_inner, of_first, of_second = found.errors()
-    sizes = np.sqrt(np.float64(found.squares)) * np.sqrt(np.float64(found.squares2))
-    grown = np.sqrt(found.squares + of_first) * np.sqrt(found.squares2 + of_second)
-    most = (grown + of_inner) / sizes * (1 + 8 * _eps(value))
-    wrong = ~(np.abs(value) <= most)
-    if np.any(wrong):
-        worst = np.abs(value)[wrong].max() if np.ndim(value) else abs(value)
-        raise ArithmeticError(f"a cosine is {worst}, beyond 1 by more than rounding explains")
-
-
-def _eps(values: Any) -> float:
-    return float(np.finfo(np.asarray(values).dtype).eps)
-
-
-def _float(values: Any) -> Any:
-    """Return exact numbers rounded to float64."""
-    return np.asarray(values, dtype=object).astype(np.float64)[()]
-
-
-def _weight_roundings(first: Model, second: Model) -> int:
-    """Return how often folding in embedding, head and residual rounds a weight."""
-    return max(_folding(model) for model in (first, second))
-
-
-def _folding(model: Model) -> int:
-    if isinstance(model, BilinearLayer):
-        return 0
-    embed = 0 if model.w_embed is None else len(model.w_embed)
-    head = 0 if model.w_head is None else model.w_head.shape[1]
-    return embed + head + 1
-
-
-def _entered(
+def entered(
     product: str,
     outputs: str,
     first: Model,
@@ -625,8 +377,8 @@ def _entered(
     spread: ArrayLike | None,
 ) -> tuple[Stages, Stages, tuple[Any, ...]]:
     """Return both models as stages, and the moments that the product takes."""
-    if product not in _RULES:
-        raise ValueError(f"product must be one of {', '.join(_RULES)}; got {product!r}")
+    if product not in RULES:
+        raise ValueError(f"product must be one of {', '.join(RULES)}; got {product!r}")
     if outputs not in OUTPUTS:
         raise ValueError(f"outputs must be one of {', '.join(OUTPUTS)}; got {outputs!r}")
     one = _enter_model("first", first)
@@ -637,7 +389,7 @@ def _entered(
             f"second must have as many layers as first, {len(one)}, for its tensor to be of the "
             f"same degree; got {len(two)}"
         )
-    deepest = _RULES[product].deepest
+    deepest = RULES[product].deepest
     if deepest is not None and len(one) > deepest:
         raise ValueError(
             f"first must have at most {deepest} layer{'s' * (deepest > 1)} for the {product} "

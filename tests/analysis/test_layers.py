@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
@@ -51,6 +51,7 @@ def tensor_over_constant(layer):
     return wide
 
 
+@settings(max_examples=25)
 @given(two_layers())
 def test_sum_and_difference(case):
     first, second, x = case
@@ -83,6 +84,7 @@ def test_floats_keep_their_dtype_and_weights_are_copied(dtype):
     laws.same(layer.w_out, np.c_[first.w_out, -second.w_out])
 
 
+@settings(max_examples=25)
 @given(layers())
 def test_a_homogeneous_layer_has_the_same_tensor(layer):
     plain = homogeneous_layer(layer)
@@ -91,6 +93,7 @@ def test_a_homogeneous_layer_has_the_same_tensor(layer):
     laws.same(interaction_tensor(over_constant(layer)), pack(tensor_over_constant(layer)))
 
 
+@settings(max_examples=25)
 @given(two_layers())
 def test_the_jacobian_is_the_differences(case):
     layer, _, x = case
@@ -100,6 +103,7 @@ def test_the_jacobian_is_the_differences(case):
         laws.same(jacobian(layer, row), columns.T)
 
 
+@settings(max_examples=25)
 @given(models_with_batch())
 def test_stages_compose_to_the_model(case):
     model, x, _ = case
