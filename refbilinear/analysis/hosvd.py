@@ -6,15 +6,15 @@ u_out holds the left singular vectors of the unfolding over the outputs, u_in th
 (one for both, the tensor is symmetric in them). The core is a layer again, rotated: `w_out` becomes
 `u_outᵀ w_out`, `w_left` and `w_right` are multiplied by u_in. So is the truncated tensor.
 
-By the Gram matrices, `hosvd`, no tensor is formed: with L, R, D for `w_left, w_right, w_out` and
-`K = DᵀD`
+By the Gram matrices, `gram_hosvd`, no tensor is formed: with L, R, D for `w_left, w_right, w_out`
+and `K = DᵀD`
 
     over outputs   D · ½ [(LLᵀ) ⊙ (RRᵀ) + (LRᵀ) ⊙ (RLᵀ)] · Dᵀ
     over inputs    Σ_o B_o² = ¼ [Lᵀ(K ⊙ RRᵀ)L + Lᵀ(K ⊙ RLᵀ)R + Rᵀ(K ⊙ LRᵀ)L + Rᵀ(K ⊙ LLᵀ)R]
 
 Their eigenvalues are the squared singular values, which squares the condition number: singular
 values below √u of the largest, and their vectors, are rounding. Directly from the unfoldings,
-`hosvd_of_tensor`, they are good to about u of the largest.
+`direct_hosvd`, they are good to about u of the largest.
 """
 
 from typing import NamedTuple
@@ -93,7 +93,7 @@ def gram_matrices(layer: BilinearLayer) -> Grams:
     return grams
 
 
-def hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None) -> HOSVD:
+def gram_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None) -> HOSVD:
     """Return the higher-order SVD of a layer's tensor by its Gram matrices, without the tensor.
 
     Parameters
@@ -117,7 +117,7 @@ def hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = Non
 
     See Also
     --------
-    hosvd_of_tensor : keeps small singular values, and forms the tensor.
+    direct_hosvd : keeps small singular values, and forms the tensor.
 
     References
     ----------
@@ -128,10 +128,10 @@ def hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = Non
     The forms −4x₀² and 3x₁²:
 
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[-4, 0], [0, 3]])
-    >>> found = hosvd(layer)
+    >>> found = gram_hosvd(layer)
     >>> found.singular_out, found.singular_in
     (array([4., 3.]), array([4., 3.]))
-    >>> interaction_tensor(hosvd(layer, r_out=1).core)
+    >>> interaction_tensor(gram_hosvd(layer, r_out=1).core)
     array([[-4.,  0.,  0.]])
     """
     _require_floats("layer", layer.w_left)
@@ -142,9 +142,7 @@ def hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = Non
     return HOSVD(u_out, u_in, out, inputs, _rotated(homogeneous_layer(layer), u_out, u_in))
 
 
-def hosvd_of_tensor(
-    layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None
-) -> HOSVD:
+def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None) -> HOSVD:
     """Return the higher-order SVD of a layer's tensor by the SVD of its unfoldings.
 
     The one over outputs is packed, (d_out, n_pairs), with √2 on what lies off the diagonal; the one
@@ -165,12 +163,12 @@ def hosvd_of_tensor(
     Raises
     ------
     ValueError, TypeError
-        As for `hosvd`.
+        As for `gram_hosvd`.
 
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[-4, 0], [0, 3e-12]])
-    >>> hosvd_of_tensor(layer).singular_in
+    >>> direct_hosvd(layer).singular_in
     array([4.e+00, 3.e-12])
     """
     _require_floats("layer", layer.w_left)
@@ -197,7 +195,7 @@ def truncated_layer(found: HOSVD) -> BilinearLayer:
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[-4, 0], [0, 3]])
-    >>> interaction_tensor(truncated_layer(hosvd(layer, r_out=1, r_in=1)))
+    >>> interaction_tensor(truncated_layer(gram_hosvd(layer, r_out=1, r_in=1)))
     array([[-4.,  0.,  0.],
            [ 0.,  0.,  0.]])
     """
@@ -225,7 +223,7 @@ def truncation_error(layer: BilinearLayer, found: HOSVD) -> float:
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[-4, 0], [0, 3]])
-    >>> found = hosvd(layer, r_out=1)
+    >>> found = gram_hosvd(layer, r_out=1)
     >>> round(truncation_error(layer, found), 12), found.error_bounds
     (3.0, (3.0, 3.0))
     """

@@ -53,7 +53,7 @@ class WeightGradients(NamedTuple):
     w_out: Array
 
 
-def refit(
+def refit_layer(
     layer: BilinearLayer,
     d_hidden: int,
     *,
@@ -95,7 +95,8 @@ def refit(
     --------
     3x₀x₁ as two hidden units, x₀x₁ and 2x₁x₀, is one:
 
-    >>> *_, last = refit(BilinearLayer([[1, 0], [0, 2]], [[0, 1], [1, 0]], [[1, 1]]), 1, rng=0)
+    >>> layer = BilinearLayer([[1, 0], [0, 2]], [[0, 1], [1, 0]], [[1, 1]])
+    >>> *_, last = refit_layer(layer, 1, rng=0)
     >>> last.step, last.distance < 1e-6
     (2000, True)
     """

@@ -10,8 +10,8 @@ import laws
 from refbilinear import BilinearLayer, forward, homogeneous, interaction_tensor, unpack
 from refbilinear.analysis import grams, hosvd
 from refbilinear.analysis.hosvd import (
+    direct_hosvd,
     gram_matrices,
-    hosvd_of_tensor,
     input_unfolding,
     output_unfolding,
     truncated_layer,
@@ -21,7 +21,7 @@ from refbilinear.oracle.decompositions import certify_hosvd
 from strategies import FLOATS, OPTIONAL, layers, random_layer
 
 BOTH = pytest.mark.parametrize("dtype", FLOATS)
-WAYS = pytest.mark.parametrize("way", [hosvd.hosvd, hosvd_of_tensor])
+WAYS = pytest.mark.parametrize("way", [hosvd.gram_hosvd, direct_hosvd])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -111,7 +111,7 @@ def test_the_gram_squares_the_condition_number():
         turn * np.array([[1], [1], [1], [1e-10]]),
         np.linalg.qr(rng.standard_normal((4, 4)))[0],
     )
-    directly, by_gram = hosvd_of_tensor(layer), hosvd.hosvd(layer)
+    directly, by_gram = direct_hosvd(layer), hosvd.gram_hosvd(layer)
     for values in (directly.singular_out, directly.singular_in):
         assert abs(values[-1] / 1e-10 - 1) < 1e-4
     assert by_gram.singular_out[-1] < 1e-7
@@ -121,7 +121,7 @@ def test_the_gram_squares_the_condition_number():
 def test_known_forms():
     """Outputs x₀² − x₁² and 2x₀x₁, rotations of each other: both singular values are √2."""
     layer = BilinearLayer([[1, 1], [1, 0]], [[1, -1], [0, 1]], [[1, 0], [0, 2]])
-    for found in (hosvd.hosvd(layer), hosvd_of_tensor(layer)):
+    for found in (hosvd.gram_hosvd(layer), direct_hosvd(layer)):
         assert np.allclose(found.singular_out, np.sqrt(2))
         assert np.allclose(found.singular_in, np.sqrt(2))
 
@@ -140,9 +140,9 @@ def doubled(tensor):
 @pytest.mark.parametrize("mistake", [packed_without_root, doubled])
 def test_an_unfolding_without_its_root_is_refused(monkeypatch, mistake):
     layer = random_layer(np.random.default_rng(8), ("w_out",), (3, 5, 4), np.float64)
-    assert judged(layer, hosvd_of_tensor(layer)).certified
+    assert judged(layer, direct_hosvd(layer)).certified
     monkeypatch.setattr(hosvd, "output_unfolding", mistake)
-    assert not judged(layer, hosvd_of_tensor(layer)).certified
+    assert not judged(layer, direct_hosvd(layer)).certified
 
 
 def unsymmetrised(layer):
@@ -176,7 +176,7 @@ def test_mistaken_grams_are_refused(monkeypatch, mistake):
     wrong = mistake(layer)
     wrong = hosvd.Grams(*((g + g.T) / 2 for g in wrong))
     monkeypatch.setattr(hosvd, "gram_matrices", lambda _: wrong)
-    assert not judged(layer, hosvd.hosvd(layer)).certified
+    assert not judged(layer, hosvd.gram_hosvd(layer)).certified
 
 
 # ---- bad input
@@ -185,15 +185,15 @@ def test_mistaken_grams_are_refused(monkeypatch, mistake):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda one: hosvd.hosvd(laws.exact_layer(one)), TypeError, "layer must be float32 or float64"),
-        (lambda one: hosvd_of_tensor(laws.exact_layer(one)), TypeError, "layer must be float32 or float64"),
+        (lambda one: hosvd.gram_hosvd(laws.exact_layer(one)), TypeError, "layer must be float32 or float64"),
+        (lambda one: direct_hosvd(laws.exact_layer(one)), TypeError, "layer must be float32 or float64"),
         (lambda _: output_unfolding(laws.exact([[1]])), TypeError, "tensor must be float32 or float64"),
         (lambda _: input_unfolding([[1, 2]]), ValueError, "n_pairs must be"),
-        (lambda one: hosvd.hosvd(one, 3), ValueError, "r_out must be at most 1; got 3"),
-        (lambda one: hosvd.hosvd(one, 1, 3), ValueError, "r_in must be at most 2; got 3"),
-        (lambda one: hosvd_of_tensor(one, -1), ValueError, "r_out must be at least 0; got -1"),
-        (lambda _: hosvd.hosvd(BilinearLayer([[np.nan]], [[1]])), ValueError, "w_left must be finite"),
-        (lambda _: hosvd_of_tensor(BilinearLayer([[1]], [[np.inf]])), ValueError, "w_right must be finite"),
+        (lambda one: hosvd.gram_hosvd(one, 3), ValueError, "r_out must be at most 1; got 3"),
+        (lambda one: hosvd.gram_hosvd(one, 1, 3), ValueError, "r_in must be at most 2; got 3"),
+        (lambda one: direct_hosvd(one, -1), ValueError, "r_out must be at least 0; got -1"),
+        (lambda _: hosvd.gram_hosvd(BilinearLayer([[np.nan]], [[1]])), ValueError, "w_left must be finite"),
+        (lambda _: direct_hosvd(BilinearLayer([[1]], [[np.inf]])), ValueError, "w_right must be finite"),
         (lambda _: gram_matrices(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "exceed the largest float64"),
     ],
 )  # fmt: skip

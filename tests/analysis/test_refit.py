@@ -115,7 +115,7 @@ def redundant_layer(dtype, names=("w_out",)):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_two_units_are_found_again(dtype):
     layer = redundant_layer(dtype)
-    found = list(refit.refit(layer, 2, rng=2, steps=1500, every=600))
+    found = list(refit.refit_layer(layer, 2, rng=2, steps=1500, every=600))
     assert [one.step for one in found] == [600, 1200, 1500]
     last = found[-1]
     assert last.layer.d_hidden == 2
@@ -129,7 +129,7 @@ def test_two_units_are_found_again(dtype):
 
 def test_linear_and_constant_parts_are_kept():
     layer = redundant_layer(np.float64, ("w_out", *OPTIONAL[1:]))
-    *_, last = refit.refit(layer, 2, rng=3, steps=3, every=2)
+    *_, last = refit.refit_layer(layer, 2, rng=3, steps=3, every=2)
     for o, u in enumerate(np.eye(3)):
         got, want = output_form(last.layer, u), output_form(layer, u)
         laws.same(got.linear.round(9), want.linear.round(9))
@@ -140,8 +140,8 @@ def test_linear_and_constant_parts_are_kept():
 
 def test_distances_are_those_of_the_tensors_and_seeds_repeat():
     layer = redundant_layer(np.float64)
-    *_, last = refit.refit(layer, 1, rng=7, steps=20)
-    *_, again = refit.refit(layer, 1, rng=np.random.default_rng(7), steps=20)
+    *_, last = refit.refit_layer(layer, 1, rng=7, steps=20)
+    *_, again = refit.refit_layer(layer, 1, rng=np.random.default_rng(7), steps=20)
     laws.same(again.layer.w_left, last.layer.w_left)
     tensors = [unpack(interaction_tensor(one)) for one in (last.layer, layer)]
     off = np.linalg.norm(tensors[0] - tensors[1]) / np.linalg.norm(tensors[1])
@@ -150,7 +150,7 @@ def test_distances_are_those_of_the_tensors_and_seeds_repeat():
 
 def test_a_step_too_far_is_refused():
     with pytest.raises(FloatingPointError, match="not finite after step 2"):
-        list(refit.refit(redundant_layer(np.float64), 1, rng=0, steps=2, learning_rate=1e200))
+        list(refit.refit_layer(redundant_layer(np.float64), 1, rng=0, steps=2, learning_rate=1e200))
 
 
 ONE = BilinearLayer([[1, 2]], [[3, 4]])
@@ -160,14 +160,14 @@ V, T = ValueError, TypeError
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: refit.refit(laws.exact_layer(ONE), 1, rng=0), T, "layer must be float32 or float64"),
-        (lambda: refit.refit(ONE, 0, rng=0), V, "d_hidden must be at least 1; got 0"),
-        (lambda: refit.refit(ONE, 1, rng=0, steps=0), V, "steps must be at least 1"),
-        (lambda: refit.refit(ONE, 1, rng=0, every=0), V, "every must be at least 1"),
-        (lambda: refit.refit(ONE, 1, rng=0, learning_rate=-1), V, "learning_rate must be"),
-        (lambda: refit.refit(BilinearLayer([[np.nan]], [[1]]), 1, rng=0), V, "w_left must be finite"),
-        (lambda: refit.refit(BilinearLayer([[0]], [[1]]), 1, rng=0), V, "quadratic part of moderate norm .* got the squared norm 0.0"),
-        (lambda: refit.refit(BilinearLayer([[1e200]], [[1e200]]), 1, rng=0), V, "got the squared norm inf"),
+        (lambda: refit.refit_layer(laws.exact_layer(ONE), 1, rng=0), T, "layer must be float32 or float64"),
+        (lambda: refit.refit_layer(ONE, 0, rng=0), V, "d_hidden must be at least 1; got 0"),
+        (lambda: refit.refit_layer(ONE, 1, rng=0, steps=0), V, "steps must be at least 1"),
+        (lambda: refit.refit_layer(ONE, 1, rng=0, every=0), V, "every must be at least 1"),
+        (lambda: refit.refit_layer(ONE, 1, rng=0, learning_rate=-1), V, "learning_rate must be"),
+        (lambda: refit.refit_layer(BilinearLayer([[np.nan]], [[1]]), 1, rng=0), V, "w_left must be finite"),
+        (lambda: refit.refit_layer(BilinearLayer([[0]], [[1]]), 1, rng=0), V, "quadratic part of moderate norm .* got the squared norm 0.0"),
+        (lambda: refit.refit_layer(BilinearLayer([[1e200]], [[1e200]]), 1, rng=0), V, "got the squared norm inf"),
         (lambda: frobenius_gradient(ONE, BilinearLayer([[1]], [[1]])), V, "second must have d_in = 2"),
         (lambda: frobenius_gradient(ONE, BilinearLayer([[1, 2]], [[3, 4]], b_left=[1])), V, "second must have no bias"),
         (lambda: frobenius_gradient(BilinearLayer([[1, 2]], [[3, 4]], b_out=[1]), ONE), V, "first must have no bias"),
