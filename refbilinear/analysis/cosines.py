@@ -53,7 +53,8 @@ def cosine(
     Raises
     ------
     ValueError, TypeError
-        As the product does; for an unknown one; for a model, or an output, of norm 0.
+        As the product does; for an unknown one; for a model, or an output, of norm 0
+        or so small that its square is not accurate.
     ArithmeticError
         For a cosine beyond 1 by more than `product_bound` explains.
 
@@ -69,7 +70,7 @@ def cosine(
     found = _compared(product, first, second, mean, covariance, outputs)
     inner, squares, squares2, _ = found
     for name, values in (("first", squares), ("second", squares2)):
-        _require_positive(name, values, product)
+        _require_direction(name, values, product)
     if first.dtype == object:
         signed_square = _float(inner * abs(inner) / (squares * squares2))
         return np.sign(signed_square) * np.sqrt(np.abs(signed_square))
@@ -228,16 +229,17 @@ def _compared(
     return _Compared(*shaped(*values), errors)
 
 
-def _require_positive(name: str, squares: Any, product: str) -> None:
-    """Raise ValueError for a model, or an output, that has no direction."""
-    if not np.all(squares > 0):
-        value, place = squares, ""
-        if np.ndim(squares):
-            index = first_index(~(np.ravel(squares) > 0))[0]
-            value, place = np.ravel(squares)[index], f" at output {index}"
+def _require_direction(name: str, squares: Any, product: str) -> None:
+    """Raise ValueError for a model, or an output, that is zero, or too small to be squared."""
+    exact = np.asarray(squares).dtype == object
+    least = 0 if exact else np.finfo(squares.dtype).tiny / _eps(squares)
+    low = ~(np.ravel(squares) > least)
+    if low.any():
+        index = first_index(low)[0]
+        place = f" at output {index}" if np.ndim(squares) else ""
         raise ValueError(
-            f"{name} must not be zero to have a cosine; "
-            f"its squared {product} norm is {value}{place}"
+            f"{name} must not be zero, nor so small that squares vanish, to have a cosine; "
+            f"its squared {product} norm is {np.ravel(squares)[index]}{place}"
         )
 
 

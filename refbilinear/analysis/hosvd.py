@@ -113,7 +113,7 @@ def gram_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None 
     ValueError, TypeError
         For ranks out of range, parameters that are not finite, and exact numbers.
     OverflowError
-        For squares beyond the largest number of the dtype.
+        For singular values beyond the largest number of the dtype.
 
     See Also
     --------
@@ -135,11 +135,13 @@ def gram_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None 
     array([[-4.,  0.,  0.]])
     """
     _require_floats("layer", layer.w_left)
-    of_out, of_in = (eigendecompose(symmetric_part(gram)) for gram in gram_matrices(layer))
+    _require_finite_layer(layer)
+    plain, exponent = _moderate(homogeneous_layer(layer))
+    of_out, of_in = (eigendecompose(symmetric_part(gram)) for gram in gram_matrices(plain))
     u_out = of_out.eigenvectors[:, : _rank("r_out", r_out, len(of_out.eigenvectors))]
     u_in = of_in.eigenvectors[:, : _rank("r_in", r_in, len(of_in.eigenvectors))]
     out, inputs = (np.sqrt(np.maximum(s.eigenvalues, 0)) for s in (of_out, of_in))
-    return HOSVD(u_out, u_in, out, inputs, _rotated(homogeneous_layer(layer), u_out, u_in))
+    return _decomposition(layer, u_out, u_in, out, inputs, exponent)
 
 
 def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None) -> HOSVD:
@@ -162,7 +164,7 @@ def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | Non
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError, TypeError, OverflowError
         As for `gram_hosvd`.
 
     Examples
@@ -173,11 +175,12 @@ def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | Non
     """
     _require_floats("layer", layer.w_left)
     _require_finite_layer(layer)
-    tensor = interaction_tensor(layer)
+    plain, exponent = _moderate(homogeneous_layer(layer))
+    tensor = interaction_tensor(plain)
     out, inputs = _left_singular(output_unfolding(tensor)), _left_singular(input_unfolding(tensor))
     u_out = out[0][:, : _rank("r_out", r_out, len(out[0]))]
     u_in = inputs[0][:, : _rank("r_in", r_in, len(inputs[0]))]
-    return HOSVD(u_out, u_in, out[1], inputs[1], _rotated(homogeneous_layer(layer), u_out, u_in))
+    return _decomposition(layer, u_out, u_in, out[1], inputs[1], exponent)
 
 
 def truncated_layer(found: HOSVD) -> BilinearLayer:
@@ -299,6 +302,28 @@ def _grams(layer: BilinearLayer) -> Grams:
         out = out + weights[:, s] @ of_out
         inputs = inputs + w[0][s].T @ stay[0] + w[1][s].T @ stay[1]
     return Grams(out + out.T, inputs + inputs.T)
+
+
+def _moderate(layer: BilinearLayer) -> tuple[BilinearLayer, int]:
+    """Return a plain layer with weights below 1, and the power of two that takes its tensor back.
+
+    So that squares of its tensor neither overflow nor vanish. Powers of two round nothing.
+    """
+    weights = layer.w_left, layer.w_right, output_weights(layer)
+    exponents = [int(np.frexp(np.abs(w).max(initial=0))[1]) for w in weights]
+    scaled = (np.ldexp(w, -e) for w, e in zip(weights, exponents, strict=True))
+    return BilinearLayer(*scaled), sum(exponents)
+
+
+def _decomposition(
+    layer: BilinearLayer, u_out: Array, u_in: Array, out: Array, inputs: Array, exponent: int
+) -> HOSVD:
+    """Return the decomposition with the singular values of the layer as it is."""
+    with np.errstate(over="ignore", under="ignore"):
+        out, inputs = (np.ldexp(values, exponent) for values in (out, inputs))
+    if not (np.isfinite(out).all() and np.isfinite(inputs).all()):
+        raise OverflowError(f"singular values exceed the largest {layer.dtype}: scale it down")
+    return HOSVD(u_out, u_in, out, inputs, _rotated(homogeneous_layer(layer), u_out, u_in))
 
 
 def _rotated(layer: BilinearLayer, u_out: Array, u_in: Array) -> BilinearLayer:

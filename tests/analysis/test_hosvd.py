@@ -126,6 +126,27 @@ def test_known_forms():
         assert np.allclose(found.singular_in, np.sqrt(2))
 
 
+@BOTH
+@WAYS
+def test_huge_and_tiny_layers(way, dtype):
+    """Powers of two change the singular values by powers of two, and nothing else."""
+    layer = random_layer(np.random.default_rng(7), ("w_out",), (3, 5, 4), dtype)
+    base, far = way(layer), 100 if dtype == np.float32 else 1000
+    for left, right, out in (
+        (-far, far // 2, far // 2),
+        (far, -far, -20),
+        (20 - far, 0, 0),
+        (0, 0, far),
+    ):
+        moved = BilinearLayer(
+            np.ldexp(layer.w_left, left), np.ldexp(layer.w_right, right), np.ldexp(layer.w_out, out)
+        )
+        found = way(moved)
+        laws.same(found.singular_out, np.ldexp(base.singular_out, left + right + out))
+        laws.same(found.u_in, base.u_in)
+        laws.same(found.u_out, base.u_out)
+
+
 # ---- planted mistakes
 
 
@@ -194,6 +215,8 @@ def test_mistaken_grams_are_refused(monkeypatch, mistake):
         (lambda one: direct_hosvd(one, -1), ValueError, "r_out must be at least 0; got -1"),
         (lambda _: hosvd.gram_hosvd(BilinearLayer([[np.nan]], [[1]])), ValueError, "w_left must be finite"),
         (lambda _: direct_hosvd(BilinearLayer([[1]], [[np.inf]])), ValueError, "w_right must be finite"),
+        (lambda _: hosvd.gram_hosvd(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "singular values exceed the largest float64"),
+        (lambda _: direct_hosvd(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "singular values exceed"),
         (lambda _: gram_matrices(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "exceed the largest float64"),
     ],
 )  # fmt: skip

@@ -572,6 +572,10 @@ OTHERS = {
         frobenius_is_of_tensors, products, "RULES",
         lambda old: old | {"frobenius": old["frobenius"]._replace(evaluate=packed_products)},
     ),
+    "the output weights pulled inside the product": (
+        frobenius_is_of_tensors, products, "RULES",
+        lambda old: old | {"frobenius": old["frobenius"]._replace(evaluate=pulled_inside)},
+    ),
     "biases dropped": (
         frobenius_is_of_tensors, grams, "over_constant",
         lambda old: lambda layer: old(BilinearLayer(layer.w_left, layer.w_right, layer.w_out)),
@@ -597,6 +601,14 @@ OTHERS = {
         | {"sphere": old["sphere"]._replace(evaluate=old["sphere"].twin)},
     ),
 }  # fmt: skip
+
+
+def pulled_inside(outputs, first, second):
+    mixed = (
+        BilinearLayer(output_weights(plain) @ plain.w_left, output_weights(plain) @ plain.w_right)
+        for plain in (over_constant(stack[0]) for stack in (first, second))
+    )
+    return grams.inner_products(*mixed, None, outputs)
 
 
 def packed_products(outputs, first, second):
@@ -731,13 +743,16 @@ def test_zero_has_no_cosine():
     zero = BilinearLayer(layer.w_left, layer.w_right, layer.w_out * [[1], [0]])
     with pytest.raises(
         ValueError,
-        match=r"second must not be zero to have a cosine; its squared sphere norm is 0\.0 at output 1",
+        match=r"second must not be zero, nor so small that squares vanish, to have a cosine; its squared sphere norm is 0\.0 at output 1",
     ):
         cosine(layer, zero, "sphere", outputs="pairs")
     with pytest.raises(
-        ValueError, match="first must not be zero to have a cosine; its squared frobenius norm is 0"
+        ValueError,
+        match="first must not be zero, nor so small that squares vanish, to have a cosine; its squared frobenius norm is 0",
     ):
         cosine(BilinearLayer([[0, 0]], [[1, 1]]), ONE)
+    with pytest.raises(ValueError, match="its squared frobenius norm is 1e-300"):
+        cosine(ONE, BilinearLayer([[1e-150, 0]], [[1, 0]]))
     exact = laws.exact_layer(layer)
     with pytest.raises(ValueError, match="second must not be zero"):
         cosine(exact, subtract(exact, exact))
