@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from refbilinear.analysis import products
 from refbilinear.analysis.layers import stages
-from refbilinear.analysis.products import Model, entered, evaluated
+from refbilinear.analysis.products import Model, entered, evaluated, of_dtype
 from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.twins import allowed, followed
 from refbilinear.spec.arrays import first_index
@@ -77,7 +77,7 @@ def cosine(
     value = inner / (np.sqrt(squares) * np.sqrt(squares2))
     if not np.all(np.abs(value) <= 1):
         _require_explained(value, found)
-    return np.clip(value, -1, 1)
+    return of_dtype(np.clip(value, -1, 1), first.dtype)
 
 
 def distance(
@@ -129,10 +129,10 @@ def distance(
     if not np.all(square >= 0):
         of_inner, of_first, of_second = errors()
         worst = of_first + 2 * of_inner + of_second
-        worst = worst + 4 * _eps(square) * (squares + 2 * abs(inner) + squares2)
+        worst = worst + 4 * _eps(squares) * (squares + 2 * abs(inner) + squares2)
         if not np.all(square >= -worst):
             raise ArithmeticError(f"the square of a distance is {np.min(square)}: not a product")
-    return np.sqrt(np.maximum(square, 0))
+    return of_dtype(np.sqrt(np.maximum(square, 0)), first.dtype)
 
 
 def product_bound(

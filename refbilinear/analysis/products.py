@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from refbilinear.analysis.grams import (
     Stages,
@@ -355,13 +355,21 @@ def _product(
     return evaluated(product, outputs, one, two, moments)
 
 
+def of_dtype(value: Any, dtype: DTypeLike) -> Any:
+    """Return numbers in a dtype: NumPy 1 makes float64 of a float32 number times an int."""
+    return np.asarray(value, dtype)[()]
+
+
 def evaluated(
     product: str, outputs: str, first: Stages, second: Stages, moments: tuple[Any, ...]
 ) -> Any:
     """Return a product of what `entered` returned, after checking that it is finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         value = RULES[product].evaluate(outputs, first, second, *moments)
-    if first[0].dtype != object and not np.all(np.isfinite(value)):
+        if first[0].dtype == object:
+            return value
+        value = of_dtype(value, first[0].dtype)
+    if not np.all(np.isfinite(value)):
         raise OverflowError(
             f"the {product} product exceeds the largest {first[0].dtype}: scale the models down"
         )

@@ -699,6 +699,7 @@ def test_equal_functions_have_cosine_one(dtype, seed):
             value = cosine(layer, moved, name, outputs=outputs)
             assert np.all(np.abs(value) <= 1)
             assert np.asarray(value).dtype == dtype
+            assert np.asarray(distance(layer, moved, name, outputs=outputs)).dtype == dtype
         bound = float(product_bound(layer, layer, name)) / float(product(layer, layer))
         assert abs(float(cosine(layer, moved, name)) - 1) <= 8 * bound
         assert distance(layer, moved, name) ** 2 <= 8 * product_bound(layer, layer, name)
