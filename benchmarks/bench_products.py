@@ -118,8 +118,7 @@ def materialised_hosvd(case: Case, layer: rb.BilinearLayer, rate: float) -> floa
     size = min(SLICES, case.d_out)
     often = case.d_out / size
     built, tensor = seconds(slices, layer, slice(size))
-    turned = np.moveaxis(tensor, 1, 0).reshape(case.d_in, -1)
-    of_inputs, gram = seconds(np.matmul, turned, turned.T)
+    of_inputs, (_, gram) = seconds(sliced_grams, tensor)
     of_eigh, (_, u_in) = seconds(np.linalg.eigh, gram)
     of_eigh += seconds(np.linalg.eigh, layer.w_out @ layer.w_out.T)[0]
     of_core, _ = seconds(rotated, tensor, u_in)
