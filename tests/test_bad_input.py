@@ -46,10 +46,10 @@ from refbilinear import (
     unpack,
     with_parameters,
 )
+from refbilinear.analysis.ranks import effective_rank
 from refbilinear.analysis.spectrum import (
     Spectrum,
     contributions,
-    effective_rank,
     eigendecompose,
     reconstruct,
 )

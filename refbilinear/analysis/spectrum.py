@@ -134,34 +134,6 @@ def contributions(spectrum: Spectrum, x: ArrayLike) -> Array:
     return terms
 
 
-def effective_rank(eigenvalues: ArrayLike) -> float:
-    """Return `(Σ|λ|)² / Σλ²`: how many equal eigenvalues would spread as these do; 0 for none.
-
-    Parameters
-    ----------
-    eigenvalues : (k,) array_like
-        All eigenvalues of the form, in any order, finite.
-
-    Returns
-    -------
-    float
-        Between 1 and the number of eigenvalues that are not zero.
-
-    Examples
-    --------
-    >>> effective_rank([2, -2, 2, 0]), effective_rank([0, 0])
-    (3.0, 0.0)
-    """
-    array = enter("eigenvalues", eigenvalues, {"k": None})
-    require_finite("eigenvalues", array)
-    sizes = np.abs(array.astype(np.float64))
-    largest = sizes.max(initial=0)
-    if largest == 0:
-        return 0.0
-    scaled = sizes / largest
-    return float(scaled.sum() ** 2 / (scaled @ scaled))
-
-
 def _with_fixed_signs(eigenvectors: Array) -> Array:
     """Return the columns with signs such that the first entry of largest magnitude is positive."""
     if not eigenvectors.size:

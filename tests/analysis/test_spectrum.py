@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
+from refbilinear.analysis.ranks import effective_rank
 from refbilinear.analysis.spectrum import (
     Spectrum,
     contributions,
-    effective_rank,
     eigendecompose,
     reconstruct,
 )
