@@ -190,7 +190,7 @@ def _restart(basis: Basis, ritz: Ritz, keep: int, stay: Flags) -> Basis:
 def _replace(basis: Basis, keep: int, vectors: Array, chosen: Flags) -> None:
     """Put vectors in the place of w for the chosen matrices, random ones where they are zero."""
     if chosen.any():
-        vectors = np.where(vectors.any(axis=1)[:, None], vectors, _random(basis, keep))
+        vectors = np.where(lengths(vectors)[:, None] > 0, vectors, _random(basis, keep))
         basis.V[chosen, keep] = _apart(basis, keep, vectors)[chosen]
         basis.H[chosen, keep] = 0
 
