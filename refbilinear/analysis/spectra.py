@@ -168,18 +168,18 @@ def spectrum(
     whole = (
         layer if embed is None else fold(BilinearMLP(_enter_embed(layer, embed), (layer,), None))
     )
-    left, right, weights = _enter_factors(whole, u[None])
+    left, right, weights = _enter_factors(whole, "u", u[None])
     k, used = require_rank("k", k, whole.d_in), np.flatnonzero(weights[0])
     if method == "auto":
         method = _choice(min(layer.d_in, whole.d_in), len(used), k)
         method = "embedded" if method == "dense" and embed is not None else method
     if method == "lanczos":
-        return spectra(whole, u[None], k, tolerance, seed=seed).spectrum(0)
+        return spectra(whole, u[None], k, tolerance, method="lanczos", seed=seed).spectrum(0)
     if method == "factored":
         return _factored(left[used], right[used], weights[0, used], k)
     if method == "embedded":
         return _embedded(layer, u, k, embed)
-    return eigendecompose(output_form(whole, u).matrix, k)
+    return _dense(left, right, weights[0], k)
 
 
 def spectra(
@@ -189,6 +189,7 @@ def spectra(
     tolerance: float | None = None,
     executor: Executor | None = None,
     *,
+    method: str = "auto",
     group: int | None = None,
     progress: Callable[[int, int], object] | None = None,
     products: int = PRODUCTS,
@@ -213,6 +214,8 @@ def spectra(
         `4u Σ_h |w_h| ‖l_h‖ ‖r_h‖`. By default 1e-10, of float32 1e-5.
     executor : concurrent.futures.Executor, optional
         Whatever has its `map`, of threads, processes or machines; it is given the groups.
+    method : {"auto", "dense", "factored", "lanczos"}
+        As of `spectrum`, one for all directions.
     group : int, optional
         How many directions make a group; by default up to 64. Smaller ones occupy more workers.
     progress : callable, optional
@@ -241,14 +244,18 @@ def spectra(
     array([[ 3.,  0.],
            [ 2., -2.]])
     """
+    if method not in ("auto", *EXACT, "lanczos"):
+        raise ValueError(f"method must be auto, dense, factored or lanczos; got {method}")
     sizes = {"n": None, "d_out": layer.d_out}
     U = enter("U", U, sizes, dtype=layer.dtype, match="to match the layer")
-    left, right, weights = _enter_factors(layer, U)
+    left, right, weights = _enter_factors(layer, "U", U)
     k, products = require_rank("k", k, layer.d_in), require_count("products", products, 1)
     tolerance = _enter_tolerance(tolerance, layer.dtype)
     size = _group(layer, k) if group is None else require_count("group", group, 1)
     groups = [weights[i : i + size] for i in range(0, len(weights), size)]
-    solve = partial(_solve, left, right, k, tolerance, products, seed)
+    if method == "auto":
+        method = _choice(layer.d_in, layer.d_hidden, k)
+    solve = partial(_solve, left, right, k, method, tolerance, products, seed)
     shapes = (0, k), (0, layer.d_in, k), (0, k), (0,)
     parts, done = [Solved(*(np.zeros(shape, layer.dtype) for shape in shapes))], 0
     for part in map(solve, groups) if executor is None else executor.map(solve, groups):
@@ -356,23 +363,21 @@ def homogeneous_spectrum(layer: BilinearLayer, u: ArrayLike, k: int | None = Non
 # ---- what enters
 
 
-def _enter_factors(layer: BilinearLayer, U: Array) -> tuple[Array, Array, Array]:
+def _enter_factors(layer: BilinearLayer, given: str, U: Array) -> tuple[Array, Array, Array]:
     """Return w_left, w_right and `U w_out`, all finite floats."""
     if layer.dtype == object:
         raise TypeError("layer must be float32 or float64: eigenvalues of rationals are not")
     for name in ("w_left", "w_right", "w_out"):
         if (array := getattr(layer, name)) is not None:
             require_finite(name, array)
-    require_finite("u", U)
+    require_finite(given, U)
     with np.errstate(over="ignore", invalid="ignore"):
         weights = U if layer.w_out is None else U @ layer.w_out
-    _require_moderate("u w_out", weights)
+    if not np.isfinite(weights).all():
+        raise OverflowError(
+            f"{given} w_out has entries beyond the largest {U.dtype}: scale it down"
+        )
     return layer.w_left, layer.w_right, weights
-
-
-def _require_moderate(name: str, array: Array) -> None:
-    if not np.isfinite(array).all():
-        raise OverflowError(f"{name} has entries beyond the largest {array.dtype}: scale u down")
 
 
 def _enter_embed(layer: BilinearLayer, embed: ArrayLike) -> Array:
@@ -409,6 +414,11 @@ def _form(left: Array, right: Array, weights: Array) -> Array:
     return symmetric_part((left.T * weights) @ right)
 
 
+def _dense(left: Array, right: Array, weights: Array, k: int) -> Spectrum:
+    """Return the spectrum of Q, formed."""
+    return eigendecompose(_form(left, right, weights), k)
+
+
 def _factored(left: Array, right: Array, weights: Array, k: int) -> Spectrum:
     """Return the spectrum of FᵀGF, F = [left; right]."""
     n = len(weights)
@@ -418,6 +428,9 @@ def _factored(left: Array, right: Array, weights: Array, k: int) -> Spectrum:
         )
     outer = np.concatenate([left, right]).T
     return _behind(outer, lambda T: _form(T[:, :n].T, T[:, n:].T, weights), k)
+
+
+EXACT = {"dense": _dense, "factored": _factored}
 
 
 def _embedded(layer: BilinearLayer, u: Array, k: int, embed: ArrayLike | None) -> Spectrum:
@@ -439,13 +452,9 @@ def _behind(outer: Array, inner: Callable[[Array], Array], k: int) -> Spectrum:
     return Spectrum(values, with_fixed_signs(vectors))
 
 
-def _exactly(left: Array, right: Array, weights: Array, k: int) -> Leading:
+def _exactly(left: Array, right: Array, weights: Array, k: int, method: str) -> Leading:
     """Return the pairs of each direction from its exact problem, and their residuals."""
-    factored = 2 * len(left) < left.shape[1]
-    spectra = [
-        _factored(left, right, w, k) if factored else eigendecompose(_form(left, right, w), k)
-        for w in weights
-    ]
+    spectra = [EXACT[method](left, right, w, k) for w in weights]
     values = np.stack([pairs.eigenvalues for pairs in spectra])
     vectors = np.stack([pairs.eigenvectors.T for pairs in spectra])
     rows, places = vectors.reshape(-1, left.shape[1]), np.repeat(np.arange(len(weights)), k)
@@ -462,13 +471,20 @@ def _group(layer: BilinearLayer, k: int) -> int:
 
 
 def _solve(
-    left: Array, right: Array, k: int, tolerance: float, products: int, seed: int, weights: Array
+    left: Array,
+    right: Array,
+    k: int,
+    method: str,
+    tolerance: float,
+    products: int,
+    seed: int,
+    weights: Array,
 ) -> Solved:
     """Return the pairs of a group of directions."""
     n, d = len(weights), left.shape[1]
     scaled, floor, e = _scaled(left, right, weights)
-    if _choice(d, len(left), k) != "lanczos":
-        return Solved(*_ordered(_exactly(left, right, weights, k)), np.ldexp(floor, e))
+    if method != "lanczos":
+        return Solved(*_ordered(_exactly(left, right, weights, k, method)), np.ldexp(floor, e))
     if n * d < FORMED and d <= 2 * len(left):
         each = [
             leading_pairs(_through_form(left, right, w), (1, d), k, tolerance, f, products, seed)
