@@ -81,7 +81,7 @@ def leading_pairs(
     m, keep, met = min(d, 2 * k + KEPT + CYCLE), k + KEPT, 0
     left, seen = np.arange(n if k else 0), np.full((n, k), np.inf, dtype)
     basis = _start(len(left), d, m, dtype, seed)
-    while len(left) and products > 0:
+    while len(left) and products >= m - met:
         for place in range(met, m):
             _step(basis, place, product(basis.V[:, place], left))
         products, met = products - (m - met), keep
@@ -113,6 +113,8 @@ def _step(basis: Basis, place: int, product: Array) -> None:
     V, H, size, _ = basis
     here = V[:, : place + 1]
     np.maximum(size, lengths(product), out=size)
+    if not np.isfinite(size).all():
+        raise OverflowError(f"products with Q are beyond the largest {V.dtype}: scale it down")
     rest, along = _without(here, product)
     rest, again = _without(here, rest)
     H[:, : place + 1, place] = along + again

@@ -221,7 +221,7 @@ def spectra(
     progress : callable, optional
         Called as `progress(done, n)` with the number of directions that are done.
     products : int
-        How many products of one form are made at most.
+        How many products of one form are made at most, beside those that verify.
     seed : int
         Of the start vectors.
 
@@ -470,6 +470,7 @@ def _group(layer: BilinearLayer, k: int) -> int:
     return max(1, min(GROUP, 4 * layer.d_hidden // (2 * k + KEPT + CYCLE)))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _solve(
     left: Array,
     right: Array,
@@ -508,7 +509,7 @@ def _scaled(left: Array, right: Array, weights: Array) -> tuple[Array, Array, ND
         exponent = _exponent(factor)
         units = units * lengths(factor * 2.0**-exponent)
         power += exponent
-    most = np.finfo(weights.dtype).maxexp // 2
+    most = np.finfo(weights.dtype).maxexp - 32
     e = np.array([_exponent(w) for w in weights], np.intp) + int(np.clip(power, -most, most))
     scaled = np.ldexp(weights, -e[:, None])
     floor = 2 * np.finfo(weights.dtype).eps * (np.ldexp(np.abs(scaled), power) @ units)

@@ -105,11 +105,14 @@ def forms(
     [array([2., 0.]), array([ 2., -2.])]
     """
     U = np.eye(layer.d_out, dtype=layer.dtype) if U is None else _enter_directions(layer, U)
+    if not len(U):
+        raise ValueError("U must have at least one direction; got none")
     spectra = tuple(spectrum(layer, u, k, embed=embed) for u in U)
     if not layer.has_constant:
         return Forms(spectra, None)
     linear, constants = affine_parts(layer, U)
-    return Forms(spectra, AffineParts(linear if embed is None else linear @ embed, constants))
+    linear = linear if embed is None else linear @ np.asarray(embed)
+    return Forms(spectra, AffineParts(linear, constants))
 
 
 def model_space_forms(
@@ -214,7 +217,7 @@ def truncated_outputs(forms: Forms, x: ArrayLike, ks: Sequence[int]) -> Iterator
     >>> [y.item() for y in truncated_outputs(forms(layer), [1, 1], [0, 1, 2])]
     [0.0, 3.0, 2.0]
     """
-    x = enter("x", x, {"d": None}, batched=True)
+    x = _enter_x(forms, x)
     least = min(len(pairs.eigenvalues) for pairs in forms.spectra)
     y = np.zeros((*x.shape[:-1], len(forms.spectra)), x.dtype)
     if forms.affine is not None:
@@ -285,7 +288,7 @@ def input_error_bound(forms: Forms, k: int, x: ArrayLike) -> Array:
     >>> input_error_bound(forms(layer), 1, [1, 2])
     array([5.])
     """
-    x = enter("x", x, {"d": None}, batched=True)
+    x = _enter_x(forms, x)
     left = np.array([_magnitude_after(pairs, k) for pairs in forms.spectra], x.dtype)
     bound: Array = np.sum(x * x, axis=-1)[..., None] * left
     return bound
@@ -322,6 +325,12 @@ def norm_errors(forms: Forms, k: int) -> Array:
 def _enter_directions(layer: BilinearLayer, U: ArrayLike) -> Array:
     sizes = {"n": None, "d_out": layer.d_out}
     return enter("U", U, sizes, dtype=layer.dtype, match="to match the layer")
+
+
+def _enter_x(forms: Forms, x: ArrayLike) -> Array:
+    vectors = forms.spectra[0].eigenvectors
+    sizes, match = {"d": len(vectors)}, "to match the forms"
+    return enter("x", x, sizes, dtype=vectors.dtype, batched=True, match=match)
 
 
 def _behind_embedding(model: BilinearMLP) -> BilinearLayer:

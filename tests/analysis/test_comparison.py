@@ -80,7 +80,9 @@ def test_clusters_are_separated_by_gaps():
 @given(st.integers(0, 5), st.integers(0, 2), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_assignment_is_the_best_of_all(n, more, seed, tied):
     rng = np.random.default_rng(seed)
-    gains = rng.integers(-3, 4, (n, n + more)) if tied else rng.integers(-(2**20), 2**20, (n, n + more))
+    gains = (
+        rng.integers(-3, 4, (n, n + more)) if tied else rng.integers(-(2**20), 2**20, (n, n + more))
+    )
     got = assignment(gains)
     assert len(set(got.tolist())) == n
     best = max(gains[range(n), list(p)].sum() for p in permutations(range(n + more), n))
