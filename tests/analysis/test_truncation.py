@@ -165,6 +165,9 @@ def test_the_curve_is_the_measure_of_each_rank():
 def test_forms_without_a_constant_have_none():
     layer = random_layer(np.random.default_rng(9), ("w_out",), dtype=np.float64)
     assert forms(layer).affine is None
+    x = np.ones(layer.d_in)
+    *_, y = truncated_outputs(forms(layer), x, [layer.d_in])
+    assert (abs(y - forward(layer, x)) <= 2.0**-40).all()
     assert not truncate(forms(layer), 1).has_constant
     biased = replace(layer, b_out=np.ones(layer.d_out))
     laws.same(truncate(forms(biased), 0).b_out, biased.b_out)
