@@ -26,7 +26,7 @@ Flags = NDArray[np.bool_]
 Product = Callable[[Array, Places], Array]
 """Takes rows (n, d) and the number of the matrix that each meets; returns the products (n, d)."""
 
-KEPT, CYCLE = 20, 20
+KEPT, CYCLE = 40, 10
 """How many vectors a restart keeps beside the wanted ones; how many, and k more, are then added."""
 
 COLUMNS = 256

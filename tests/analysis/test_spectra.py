@@ -411,8 +411,8 @@ def test_the_smallest_exact_problem_is_chosen_or_lanczos():
 
 
 def test_auto_takes_what_is_chosen():
-    layer = normal_layer(23, 300, 400, 1)
-    assert module._choice(300, 400, 1) == "lanczos"
+    layer = normal_layer(23, 330, 400, 1)
+    assert module._choice(330, 400, 1) == "lanczos"
     pairs = spectrum(layer, [1], 1)
     want = np.linalg.eigvalsh(output_form(layer, [1]).matrix)
     assert abs(abs(pairs.eigenvalues[0]) - abs(want).max()) <= 1e-10 * abs(want).max()
