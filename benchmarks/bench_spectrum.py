@@ -30,7 +30,7 @@ import numpy as np
 
 import machine
 from refbilinear import BilinearLayer, output_form
-from refbilinear.analysis.spectra import Spectra, spectra
+from refbilinear.analysis.directions import Spectra, spectra
 
 TOLERANCE = 1e-10
 

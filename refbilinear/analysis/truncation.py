@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.analysis.spectra import spectrum
+from refbilinear.analysis.directions import spectrum
 from refbilinear.analysis.spectrum import Spectrum, contributions, require_rank
 from refbilinear.spec.arrays import Array, constant, enter, require_count
 from refbilinear.spec.layer import BilinearLayer

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import laws
 from refbilinear import BilinearLayer, BilinearMLP, fold, homogeneous_matrix, output_form
+from refbilinear.analysis import directions as module
 from refbilinear.analysis import lanczos
-from refbilinear.analysis import spectra as module
-from refbilinear.analysis.spectra import (
+from refbilinear.analysis.directions import (
     NotConvergedError,
     homogeneous_spectrum,
     input_spectrum,
