@@ -80,6 +80,7 @@ def leading_pairs(
     found = Leading(*(np.full(s, np.nan, dtype) for s in ((n, k), (n, k, d), (n, k))))
     m, keep, met = min(d, 2 * k + KEPT + CYCLE), k + KEPT, 0
     left, seen = np.arange(n if k else 0), np.full((n, k), np.inf, dtype)
+    doubted = np.zeros(n, bool)
     basis = _start(len(left), d, m, dtype, seed)
     while len(left) and products >= m - met:
         for place in range(met, m):
@@ -91,12 +92,14 @@ def leading_pairs(
         small = within(4 * ritz.residuals[:, :k], *bounds)
         same = within(ritz.values[:, :k] - seen[left], *bounds)
         seen[left] = ritz.values[:, :k]
-        done = (small & same) | (m == d)
+        done = (small & (same | doubted[left])) | (m == d)
         worst = _multiply(product, basis, ritz, left, done, found)
         wrong = done & ~within(found.residuals[left], *bounds)
-        stay = ~done | (wrong & (m < d))
+        doubted[left] = wrong
+        stay = ~(done & same & ~wrong) & (m < d)
         basis, left = _restart(basis, ritz, keep, stay), left[stay]
         _replace(basis, keep, np.where(wrong[:, None], worst, 0)[stay], small[stay])
+    found.eigenvalues[left] = np.nan
     return found
 
 

@@ -220,6 +220,17 @@ def test_planted_spectra_are_found_with_their_multiplicities(known, formed, monk
         same_spectra(found, spectra(layer, [[1.0], [-2.0]], k, method="dense"))
 
 
+@pytest.mark.parametrize("multiplicity", [2, 3])
+def test_ties_before_a_long_tail_are_found_whole(multiplicity):
+    """One start vector sees one copy of a tie, and has converged before rounding brings another."""
+    d, apart = 300, [1.7, -1.5, 1.3, 1.1, -0.9]
+    tail = np.linspace(-0.5, 0.5, d - multiplicity - len(apart))
+    values = np.r_[[2.0] * multiplicity, apart, tail]
+    layer = BilinearLayer(np.eye(d), np.eye(d), values[None])
+    found = spectra(layer, [[1.0]], multiplicity, method="lanczos")
+    assert abs(found.eigenvalues[0] - 2).max() <= 1e-9
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_restarts_lose_nothing(dtype, monkeypatch):
     """Bases of a few vectors and many restarts."""
