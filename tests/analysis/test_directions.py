@@ -220,7 +220,7 @@ def test_planted_spectra_are_found_with_their_multiplicities(known, formed, monk
         same_spectra(found, spectra(layer, [[1.0], [-2.0]], k, method="dense"))
 
 
-@pytest.mark.parametrize("multiplicity", [2, 3])
+@pytest.mark.parametrize("multiplicity", [2, 3, 5])
 def test_ties_before_a_long_tail_are_found_whole(multiplicity):
     """One start vector sees one copy of a tie, and has converged before rounding brings another."""
     d, apart = 300, [1.7, -1.5, 1.3, 1.1, -0.9]
