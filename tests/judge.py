@@ -13,7 +13,7 @@ import numpy as np
 import laws
 import refbilinear
 from refbilinear import BilinearMLP
-from refbilinear.analysis import spectrum
+from refbilinear.analysis import eigenpairs
 from refbilinear.oracle import agreement, bounds, exact
 from refbilinear.oracle.vectors import LAYER
 from refbilinear.spec.arrays import constant
@@ -45,13 +45,13 @@ def adamw(inputs):
 
 
 def spectral(inputs):
-    return spectrum.eigendecompose(inputs["Q"], int(inputs["k"]))._asdict()
+    return eigenpairs.eigendecompose(inputs["Q"], int(inputs["k"]))._asdict()
 
 
 def truncate(inputs):
-    pairs, k = spectrum.eigendecompose(inputs["Q"]), int(inputs["k"])
+    pairs, k = eigenpairs.eigendecompose(inputs["Q"]), int(inputs["k"])
     left_out = pairs.eigenvalues[k:]
-    return {"matrix": spectrum.reconstruct(pairs, k), "tail": left_out @ left_out}
+    return {"matrix": eigenpairs.reconstruct(pairs, k), "tail": left_out @ left_out}
 
 
 def hosvd(inputs):

@@ -15,14 +15,14 @@ import numpy as np
 
 import refbilinear
 from refbilinear import BilinearLayer, BilinearMLP
-from refbilinear.analysis import spectrum
+from refbilinear.analysis import eigenpairs
 from refbilinear.oracle import bounds
 
 
 def package(**replaced):
     """Return the package as a namespace, with the given functions replaced."""
     names = {name: getattr(refbilinear, name) for name in refbilinear.__all__}
-    for module in (spectrum, bounds):
+    for module in (eigenpairs, bounds):
         names |= {k: v for k, v in vars(module).items() if not k.startswith("_")}
     return SimpleNamespace(**names | replaced)
 
@@ -597,7 +597,7 @@ def truncation_is_the_best(of, known, basis):
     """‖Q − Q_k‖_F is the root of the tail's squares, between the bounds that the residuals prove."""
     matrix = float_matrix(known, basis)
     pairs = of.eigendecompose(matrix)
-    proof = certificate(matrix, *refbilinear.analysis.spectrum.eigendecompose(matrix))
+    proof = certificate(matrix, *refbilinear.analysis.eigenpairs.eigendecompose(matrix))
     squares = sorted((value * value for value in known), reverse=True)
     largest = float(abs(proof.lam).max(initial=0))
     drift = proof.residual + proof.defect * (proof.norm + largest)

@@ -46,13 +46,13 @@ from refbilinear import (
     unpack,
     with_parameters,
 )
-from refbilinear.analysis.ranks import effective_rank
-from refbilinear.analysis.spectrum import (
+from refbilinear.analysis.eigenpairs import (
     Spectrum,
     contributions,
     eigendecompose,
     reconstruct,
 )
+from refbilinear.analysis.ranks import effective_rank
 from refbilinear.oracle import bounds, exact, simulate
 from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.training import adamw_bound, cross_entropy_bound

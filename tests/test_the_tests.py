@@ -13,8 +13,8 @@ import pytest
 import laws
 import refbilinear
 from refbilinear import AdamWState, BilinearLayer, BilinearMLP, Loss, pack
-from refbilinear.analysis import spectrum
-from refbilinear.analysis.spectrum import Spectrum
+from refbilinear.analysis import eigenpairs
+from refbilinear.analysis.eigenpairs import Spectrum
 from refbilinear.oracle import twins
 from strategies import FLOATS, OPTIONAL, random_array, random_layer
 
@@ -296,7 +296,7 @@ def weighted_form(*, diagonal, other):
 
 def reordered(order):
     def eigendecompose(matrix, k=None):
-        values, vectors = spectrum.eigendecompose(matrix)
+        values, vectors = eigenpairs.eigendecompose(matrix)
         chosen = order(values)[: len(values) if k is None else k]
         return Spectrum(values[chosen], vectors[:, chosen])
 
@@ -305,13 +305,13 @@ def reordered(order):
 
 def respectrum(change):
     def eigendecompose(matrix, k=None):
-        return Spectrum(*change(*spectrum.eigendecompose(matrix, k)))
+        return Spectrum(*change(*eigenpairs.eigendecompose(matrix, k)))
 
     return eigendecompose
 
 
 def single_solver(matrix, k=None):
-    pairs = spectrum.eigendecompose(matrix.astype(np.float32), k)
+    pairs = eigenpairs.eigendecompose(matrix.astype(np.float32), k)
     return Spectrum(*(part.astype(np.float64) for part in pairs))
 
 
@@ -356,7 +356,7 @@ SPECTRA = {
     "53 shifted by 1e-9": ("eigenpairs_are_accurate", respectrum(lambda v, x: (v + 1e-9, x))),
     "53 shifted, known": ("spectrum_is_known", respectrum(lambda v, x: (v + 1e-9, x))),
     "signs left free": ("pairs_are_in_order", respectrum(lambda v, x: (v, -x))),
-    "k ignored": ("pairs_are_in_order", lambda matrix, k=None: spectrum.eigendecompose(matrix)),
+    "k ignored": ("pairs_are_in_order", lambda matrix, k=None: eigenpairs.eigendecompose(matrix)),
 }  # fmt: skip
 TRUNCATIONS = {
     "56 wrong end kept": truncated(lambda v, k: np.arange(len(v))[len(v) - k :]),

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from refbilinear.analysis.eigenpairs import eigendecompose
 from refbilinear.analysis.grams import blocks
 from refbilinear.analysis.layers import homogeneous_layer, output_weights
 from refbilinear.analysis.products import frobenius
-from refbilinear.analysis.spectrum import eigendecompose
 from refbilinear.spec.arrays import Array, constant, require_count, require_finite
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.mlp import parameters

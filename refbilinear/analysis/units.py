@@ -10,7 +10,7 @@ eigenvalue, the form above of u/θ.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.analysis.spectrum import Spectrum, _with_fixed_signs
+from refbilinear.analysis.eigenpairs import Spectrum, with_fixed_signs
 from refbilinear.spec.arrays import Array, enter, require_finite
 from refbilinear.spec.layer import BilinearLayer
 
@@ -106,7 +106,7 @@ def _pairs(left: Array, right: Array, weight: float) -> Spectrum:
         raise OverflowError(f"the unit has eigenvalues beyond the largest {dtype}: scale it down")
     vectors = (sums[:, keep] / np.sqrt(squares[keep])).astype(dtype)
     order = np.lexsort((-eigenvalues, -abs(eigenvalues)))
-    return Spectrum(eigenvalues[order], _with_fixed_signs(vectors[:, order]))
+    return Spectrum(eigenvalues[order], with_fixed_signs(vectors[:, order]))
 
 
 def _normalised(vector: Array) -> tuple[float, Array]:

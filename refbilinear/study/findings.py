@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refbilinear.analysis.eigenpairs import Spectrum, contributions, eigendecompose
 from refbilinear.analysis.ranks import effective_rank
-from refbilinear.analysis.spectrum import Spectrum, contributions, eigendecompose
 from refbilinear.oracle.bounds import folded_form_bound, mlp_forward_bound
 from refbilinear.spec import tensor
 from refbilinear.spec.arrays import Array, require_finite

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import laws
 from refbilinear import BilinearLayer, output_form, symmetric_part
-from refbilinear.analysis.spectrum import reconstruct
+from refbilinear.analysis.eigenpairs import reconstruct
 from refbilinear.analysis.units import unit_spectra, unit_spectrum
 from refbilinear.oracle import certify
 from strategies import FLOATS, random_array, random_layer

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
-from refbilinear.analysis.spectrum import Spectrum, eigendecompose, reconstruct
+from refbilinear.analysis.eigenpairs import Spectrum, eigendecompose, reconstruct
 from refbilinear.oracle import certificates as module
 from refbilinear.oracle.certificates import ACCEPTED, accepted_defect, certify, enclose, residuals
 from refbilinear.oracle.inertia import inertia

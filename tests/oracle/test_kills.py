@@ -10,7 +10,7 @@ from test_the_tests import FORWARD, GRADIENTS, STEPS, TENSORS, coarse, transpose
 
 import refbilinear
 from refbilinear import pack, unpack
-from refbilinear.analysis import spectrum
+from refbilinear.analysis import eigenpairs
 from refbilinear.oracle import vectors
 from refbilinear.oracle.catalogue import BY_RUNNING, FLAGS, MUTANTS, WITHDRAWN
 from refbilinear.oracle.vectors import LAYER
@@ -294,7 +294,7 @@ def pairs_by(change):
     """Change all pairs, then keep k."""
 
     def run(held):
-        values, vectors_ = change(*spectrum.eigendecompose(held["Q"]))
+        values, vectors_ = change(*eigenpairs.eigendecompose(held["Q"]))
         k = int(held["k"])
         return {"eigenvalues": values[:k], "eigenvectors": vectors_[:, :k]}
 
@@ -306,7 +306,7 @@ def by_order(order):
 
 
 def single_solver(held):
-    found = spectrum.eigendecompose(held["Q"].astype(np.float32), int(held["k"]))
+    found = eigenpairs.eigendecompose(held["Q"].astype(np.float32), int(held["k"]))
     return {name: one.astype(held["Q"].dtype) for name, one in found._asdict().items()}
 
 
@@ -328,7 +328,7 @@ def repeated(v, x):
 
 def truncated(choose, weight=lambda values: values):
     def run(held):
-        values, x = spectrum.eigendecompose(held["Q"])
+        values, x = eigenpairs.eigendecompose(held["Q"])
         k = int(held["k"])
         kept = choose(values, k)
         near = (x[:, kept] * weight(values[kept])) @ x[:, kept].T
@@ -342,7 +342,7 @@ def lead(values, k):
 
 
 def sum_of_tail(held, out):
-    values = spectrum.eigendecompose(held["Q"]).eigenvalues
+    values = eigenpairs.eigendecompose(held["Q"]).eigenvalues
     return out | {"tail": values[int(held["k"]) :].sum()}
 
 

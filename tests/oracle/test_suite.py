@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import refbilinear
-from refbilinear.analysis.spectrum import eigendecompose
+from refbilinear.analysis.eigenpairs import eigendecompose
 from refbilinear.oracle import agreement, cases, certify, counts, loops, suite, vectors
 from refbilinear.oracle.agreement import layer_of
 from refbilinear.oracle.cases import Case, Plan

@@ -68,12 +68,12 @@ def eigendecompose(Q: ArrayLike, k: int | None = None) -> Spectrum:
         raise ValueError(f"Q must have shape (d, d); got {Q.shape}")
     require_finite("Q", Q)
     require_symmetric("Q", Q)
-    keep = _require_rank("k", k, len(Q))
+    keep = require_rank("k", k, len(Q))
     eigenvalues, eigenvectors = np.linalg.eigh(Q)
     if not np.isfinite(eigenvalues).all():
         raise OverflowError(f"Q has eigenvalues beyond the largest {Q.dtype}: scale it down")
     order = np.lexsort((-eigenvalues, -abs(eigenvalues)))[:keep]
-    return Spectrum(eigenvalues[order], _with_fixed_signs(eigenvectors[:, order]))
+    return Spectrum(eigenvalues[order], with_fixed_signs(eigenvectors[:, order]))
 
 
 def reconstruct(spectrum: Spectrum, k: int | None = None) -> Array:
@@ -103,7 +103,7 @@ def reconstruct(spectrum: Spectrum, k: int | None = None) -> Array:
            [ 0., -4.]])
     """
     eigenvalues, eigenvectors = _enter_spectrum(spectrum)
-    keep = _require_rank("k", k, len(eigenvalues))
+    keep = require_rank("k", k, len(eigenvalues))
     leading = eigenvectors[:, :keep]
     return symmetric_part((leading * eigenvalues[:keep]) @ leading.T)
 
@@ -134,7 +134,7 @@ def contributions(spectrum: Spectrum, x: ArrayLike) -> Array:
     return terms
 
 
-def _with_fixed_signs(eigenvectors: Array) -> Array:
+def with_fixed_signs(eigenvectors: Array) -> Array:
     """Return the columns with signs such that the first entry of largest magnitude is positive."""
     if not eigenvectors.size:
         return eigenvectors
@@ -143,7 +143,7 @@ def _with_fixed_signs(eigenvectors: Array) -> Array:
     return np.where(negative, -eigenvectors, eigenvectors)
 
 
-def _require_rank(name: str, k: int | None, most: int) -> int:
+def require_rank(name: str, k: int | None, most: int) -> int:
     """Return k, by default `most`, after checking that it lies in 0..most."""
     if k is None:
         return most

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
-from refbilinear.analysis.ranks import effective_rank
-from refbilinear.analysis.spectrum import (
+from refbilinear.analysis.eigenpairs import (
     Spectrum,
     contributions,
     eigendecompose,
     reconstruct,
 )
+from refbilinear.analysis.ranks import effective_rank
 from refbilinear.oracle.bounds import gamma
 from strategies import FLOATS, LAYOUTS, plain
 

@@ -1,0 +1,472 @@
+"""Spectra straight from the weights: every way against the dense one, by certificates."""
+
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import laws
+from refbilinear import BilinearLayer, BilinearMLP, fold, homogeneous_matrix, output_form
+from refbilinear.analysis import directions as module
+from refbilinear.analysis import lanczos
+from refbilinear.analysis.directions import (
+    NotConvergedError,
+    homogeneous_spectrum,
+    input_spectrum,
+    model_spectrum,
+    spectra,
+    spectrum,
+)
+from refbilinear.analysis.eigenpairs import Spectrum
+from refbilinear.oracle import certify
+from strategies import FLOATS, LAYOUTS, layers, plain, random_array, random_layer
+
+TIGHT = 2.0**-44
+"""A residual that is within what `certify` accepts of the sizes below."""
+
+
+def normal_layer(seed, d_in, d_hidden, d_out, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    shapes = (d_hidden, d_in), (d_hidden, d_in), (d_out, d_hidden)
+    return BilinearLayer(*(rng.standard_normal(shape).astype(dtype) for shape in shapes))
+
+
+def planted(values, d, seed=0):
+    """Return the layer W = V = Hᵀ, P = λ, H orthogonal and dyadic: its form is HΛHᵀ, exactly."""
+    rng = np.random.default_rng(seed)
+    size = 1 << (d.bit_length() - 1)
+    supports = [np.zeros(d) for _ in range(3)]
+    for v in supports:
+        v[rng.permutation(d)[:size]] = rng.choice([-1, 1], size)
+    basis = laws.dyadic_basis(supports, d)
+    known = [*values, *[0] * (d - len(values))]
+    H = basis.astype(np.float64)
+    layer = BilinearLayer(H.T.copy(), H.T.copy(), np.array([known], float))
+    laws.same(output_form(layer, [1]).matrix, laws.float_matrix(known, basis))
+    return layer
+
+
+def certified(pairs, form):
+    """The pairs are the leading ones of the form, by certificate, in order and with their signs."""
+    proof = certify(pairs, form)
+    assert proof.certified, proof.reasons
+    values, vectors = pairs
+    assert values.dtype == vectors.dtype == form.dtype
+    peaks = np.abs(vectors).argmax(axis=0) if len(vectors) else []
+    assert (vectors[peaks, np.arange(len(values))] > 0).all()
+
+
+def ranks(d):
+    return sorted({0, 1, min(2, d), d})
+
+
+# ---- one direction
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@settings(max_examples=30)
+@given(data=st.data())
+def test_every_method_finds_the_dense_spectrum(dtype, data):
+    layer = data.draw(layers(dtype))
+    u = random_array(np.random.default_rng(layer.d_in), layer.d_out, dtype)
+    form = output_form(layer, u).matrix
+    methods = ["auto", "dense", "lanczos"] + ["factored"] * (2 * layer.d_hidden <= layer.d_in)
+    k = data.draw(st.sampled_from(ranks(layer.d_in)))
+    for method in methods:
+        pairs = spectrum(layer, u, k, method)
+        assert pairs.eigenvectors.shape == (layer.d_in, k)
+        certified(pairs, form)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("sizes", [(9, 2), (8, 3), (5, 1), (7, 0), (1, 0)])
+def test_few_units_leave_exact_zeros(sizes, dtype):
+    d, h = sizes
+    layer = normal_layer(1, d, h, 4, dtype)
+    u = np.ones(4, dtype)
+    values, vectors = spectrum(layer, u)
+    assert (values[2 * h :] == 0).all()
+    certified(Spectrum(values, vectors), output_form(layer, u).matrix)
+    assert module._choice(d, h, d) == "factored"
+
+
+def test_dependent_units_are_no_harm():
+    """Parallel, equal and zero rows: [L; R] has rank 2 of 8, and the QR still an orthonormal Z."""
+    a, b, z = np.eye(9)[2], np.full(9, 0.5), np.zeros(9)
+    layer = BilinearLayer([a, 2 * a, b, z], [b, b, b, a], [[1, -3, 2, 5]])
+    certified(spectrum(layer, [1], method="factored"), output_form(layer, [1]).matrix)
+
+
+@pytest.mark.parametrize("method", ["dense", "factored", "lanczos"])
+def test_units_that_cancel_leave_what_rounding_leaves_of_them(method):
+    """A form of zero from units of length 1: no way is better than u Σ |w_h| ‖l_h‖ ‖r_h‖."""
+    a, b = np.random.default_rng(27).standard_normal((2, 9))
+    layer = BilinearLayer([a, b, 3 * a], [b, a, b], [[3, 3, -2]])
+    found = spectra(layer, [[1.0]], 4, method=method)
+    assert abs(found.eigenvalues).max() <= 2.0**-48 * np.linalg.norm(a) * np.linalg.norm(b)
+
+
+def test_units_without_weight_are_left_out():
+    """One unit of seven counts, so the factored problem is of size 2 of 4."""
+    layer = normal_layer(2, 4, 7, 1)
+    layer = replace(layer, w_out=[[0, 0, 3.0, 0, 0, 0, 0]])
+    certified(spectrum(layer, [1], method="factored"), output_form(layer, [1]).matrix)
+    with pytest.raises(ValueError, match="must not be factored for 2 · 7 units"):
+        spectrum(replace(layer, w_out=np.ones((1, 7))), [1], method="factored")
+
+
+def test_one_unit_has_the_two_eigenvalues_of_the_formula():
+    """λ± = (w/2)(l·r ± ‖l‖‖r‖), of lengths and a dot product that are integers."""
+    layer = BilinearLayer([[3, 4, 0, 0, 0]], [[0, 5, 12, 0, 0]], [[2]])
+    values, vectors = spectrum(layer, [1])
+    np.testing.assert_allclose(values[:2], [20 + 65, 20 - 65], rtol=2.0**-48)
+    assert not values[2:].any()
+    for sign, mine in zip((1, -1), vectors.T, strict=False):
+        want = layer.w_left[0] / 5 + sign * layer.w_right[0] / 13
+        assert abs(abs(mine @ want) - np.linalg.norm(want)) <= 2.0**-48
+
+
+@pytest.mark.parametrize("method", ["auto", "embedded", "dense", "lanczos"])
+@pytest.mark.parametrize("sizes", [(3, 7), (7, 3), (5, 5)])
+def test_behind_an_embedding_the_spectrum_is_that_of_input_space(sizes, method):
+    d_model, d_in = sizes
+    layer = normal_layer(3, d_model, 6, 2)
+    E = np.random.default_rng(4).integers(-3, 4, (d_model, d_in)).astype(float)
+    form = output_form(fold(BilinearMLP(E, [layer], None)), [1, -2]).matrix
+    for k in ranks(d_in):
+        pairs = spectrum(layer, [1, -2], k, method, E)
+        assert pairs.eigenvectors.shape == (d_in, k)
+        # Folding and the QR each round on their own way; the form is only known to that.
+        allowed = (
+            64
+            * 2.0**-52
+            * np.linalg.norm(E, 2) ** 2
+            * np.linalg.norm(output_form(layer, [1, -2]).matrix)
+        )
+        Q = pairs.eigenvectors.T @ form @ pairs.eigenvectors
+        assert np.linalg.norm(Q - np.diag(pairs.eigenvalues)) <= 64 * allowed
+        assert np.linalg.norm(pairs.eigenvectors.T @ pairs.eigenvectors - np.eye(k)) <= 2.0**-44
+        want = np.linalg.eigvalsh(form)
+        want = want[np.argsort(-abs(want))][:k]
+        assert abs(np.sort(want) - np.sort(pairs.eigenvalues)).max(initial=0) <= 64 * allowed
+
+
+def test_few_units_behind_an_embedding_are_factored():
+    layer = normal_layer(5, 6, 1, 1)
+    E = np.random.default_rng(6).integers(-3, 4, (6, 4)).astype(float)
+    pairs = spectrum(layer, [1], embed=E)
+    certified(pairs, output_form(fold(BilinearMLP(E, [layer], None)), [1]).matrix)
+    assert not pairs.eigenvalues[2:].any()
+
+
+def test_a_model_has_two_spectra_by_name():
+    layer = replace(normal_layer(7, 3, 6, 3), b_left=np.ones(6), w_skip=np.eye(3))
+    rng = np.random.default_rng(8)
+    E, head = rng.standard_normal((3, 5)), rng.standard_normal((4, 3))
+    model, u = BilinearMLP(E, [layer], head, residual=True), np.array([1.0, 0, -1, 2])
+    in_inputs, in_model = input_spectrum(model, u, 2), model_spectrum(model, u)
+    assert in_inputs.eigenvectors.shape == (5, 2)
+    want = np.linalg.eigvalsh(output_form(fold(model), u).matrix)
+    np.testing.assert_allclose(
+        np.sort(in_inputs.eigenvalues), np.sort(want[np.argsort(-abs(want))][:2]), rtol=2.0**-40
+    )
+    certified(in_model, output_form(layer, u @ head).matrix)
+    bare = BilinearMLP(None, [layer], None)
+    certified(input_spectrum(bare, u[:3]), output_form(layer, u[:3]).matrix)
+    with pytest.raises(ValueError, match="model must have one layer to have a spectrum; got 2"):
+        input_spectrum(BilinearMLP(None, [layer, layer], None), u[:3])
+
+
+def test_the_homogeneous_spectrum_holds_all_parts():
+    layer = random_layer(np.random.default_rng(9), dtype=np.float64)
+    u = np.ones(layer.d_out)
+    form = homogeneous_matrix(output_form(layer, u))
+    certified(homogeneous_spectrum(layer, u), form)
+    assert homogeneous_spectrum(layer, u, 1).eigenvectors.shape == (layer.d_in + 1, 1)
+
+
+# ---- Lanczos against what is planted
+
+KNOWN = {
+    "a tie": [3, 3, 3, 1, -1],
+    "ties of sign": [4, -4, 4, -4, 2],
+    "a tiny gap": [2, 2 - 2.0**-30, -2 + 2.0**-30, 1],
+    "all alike": [5] * 32,
+    "low rank": [1],
+    "nothing": [],
+    "a spread": [(-1) ** i * (40 - i) for i in range(32)],
+    "a tie at the end": [*range(9, 4, -1), *[4] * 27],
+}
+
+
+@pytest.mark.parametrize("formed", [True, False])
+@pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
+def test_planted_spectra_are_found_with_their_multiplicities(known, formed, monkeypatch):
+    """Bases of 2k + 20 vectors at most, so that they are restarted before they hold all."""
+    monkeypatch.setattr(lanczos, "KEPT", 10)
+    monkeypatch.setattr(lanczos, "CYCLE", 10)
+    monkeypatch.setattr(module, "FORMED", 2**60 if formed else 0)
+    layer = planted(known, 32)
+    form = output_form(layer, [1]).matrix
+    for k in (1, 4):
+        found = spectra(layer, [[1.0], [-2.0]], k, TIGHT, method="lanczos")
+        certified(found.spectrum(int(formed)), -2 * form if formed else form)
+        same_spectra(found, spectra(layer, [[1.0], [-2.0]], k, method="dense"))
+
+
+@pytest.mark.parametrize("multiplicity", [2, 3, 5])
+def test_ties_before_a_long_tail_are_found_whole(multiplicity):
+    """One start vector sees one copy of a tie, and has converged before rounding brings another."""
+    d, apart = 300, [1.7, -1.5, 1.3, 1.1, -0.9]
+    tail = np.linspace(-0.5, 0.5, d - multiplicity - len(apart))
+    values = np.r_[[2.0] * multiplicity, apart, tail]
+    layer = BilinearLayer(np.eye(d), np.eye(d), values[None])
+    for tolerance in (1e-10, 1e-4):
+        found = spectra(layer, [[1.0]], multiplicity, tolerance, method="lanczos")
+        assert abs(found.eigenvalues[0] - 2).max() <= 4 * tolerance
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_restarts_lose_nothing(dtype, monkeypatch):
+    """Bases of a few vectors and many restarts."""
+    monkeypatch.setattr(lanczos, "KEPT", 4)
+    monkeypatch.setattr(lanczos, "CYCLE", 4)
+    layer = normal_layer(10, 40, 50, 3, dtype)
+    U = np.eye(3, dtype=dtype)
+    tolerance = TIGHT if dtype == np.float64 else 2.0**-18
+    found = spectra(layer, U, 3, tolerance, method="lanczos")
+    assert found.residuals.dtype == dtype
+    for number, u in enumerate(U):
+        certified(found.spectrum(number), output_form(layer, u).matrix)
+
+
+def test_a_larger_form_is_found_by_its_residuals():
+    """Kahan: as many eigenvalues within ‖R‖_F; and none that is larger was left out."""
+    layer, U = normal_layer(11, 300, 200, 4), np.eye(4)
+    found = spectra(layer, U, 5, method="lanczos")
+    dense = spectra(layer, U, 5, method="dense")
+    assert (found.residuals <= 1e-10 * abs(found.eigenvalues[:, :1])).all()
+    same_spectra(found, dense)
+
+
+def same_spectra(found, other):
+    """Each |λ| within its radius, ‖R‖_F of both and what rounding leaves of it.
+
+    (By magnitude, because of λ and −λ a list may end with either.)
+    """
+    for mine, theirs, r, s in zip(
+        found.eigenvalues, other.eigenvalues, found.residuals, other.residuals, strict=True
+    ):
+        radius = np.linalg.norm(r) + np.linalg.norm(s) + 2.0**-44 * abs(mine).max(initial=0)
+        assert (abs(np.sort(abs(mine)) - np.sort(abs(theirs))) <= radius).all()
+
+
+def test_a_product_that_errs_is_not_believed():
+    """The estimate says converged, the product says no: its residual is what is worked on next."""
+    rng, d = np.random.default_rng(12), 60
+    Q = np.diag(np.r_[9.0, 8.0, rng.uniform(-1, 1, d - 2)])
+    calls = []
+
+    def product(rows, places):
+        calls.append(len(rows))
+        return rows @ Q + (1e-3 if calls.count(2) == 1 and len(rows) == 2 else 0)
+
+    found = lanczos.leading_pairs(product, (1, d), 2, 1e-10, np.zeros(1), 2000, 0)
+    assert calls.count(2) == 2
+    np.testing.assert_allclose(found.eigenvalues, [[9, 8]], rtol=1e-10)
+    assert (found.residuals <= 9e-10).all()
+
+
+# ---- what did not converge
+
+
+def test_non_convergence_says_so_and_keeps_the_rest():
+    d = 130
+    layer = BilinearLayer(np.eye(d), np.eye(d), np.stack([np.linspace(1, 2, d), np.eye(d)[5]]))
+    with pytest.raises(
+        NotConvergedError, match=r"1 of 2 directions did not.* first is 0"
+    ) as caught:
+        spectra(layer, np.eye(2), 3, method="lanczos", products=80)
+    found = caught.value.spectra
+    assert np.isnan(found.eigenvalues[0]).all()
+    assert np.isnan(found.eigenvectors[0]).all()
+    assert found.residuals[0].max() > 0
+    np.testing.assert_allclose(found.eigenvalues[1], [1, 0, 0], atol=1e-10)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    laws.same(again.spectra.eigenvalues[1], found.eigenvalues[1])
+
+
+def test_a_tolerance_below_rounding_is_what_rounding_leaves():
+    found = spectra(normal_layer(14, 50, 60, 2), np.eye(2), 1, 0, method="lanczos")
+    assert (found.residuals <= 2.0**-40 * abs(found.eigenvalues)).all()
+
+
+# ---- many directions
+
+
+def executors():
+    spawn = multiprocessing.get_context("spawn")
+    return {
+        "threads": lambda: ThreadPoolExecutor(2),
+        "processes": lambda: ProcessPoolExecutor(2, mp_context=spawn),
+    }
+
+
+@pytest.mark.parametrize("name", executors())
+def test_executors_give_the_same(name):
+    layer, U = normal_layer(15, 70, 80, 5), np.eye(5)
+    alone = spectra(layer, U, 3, method="lanczos")
+    with executors()[name]() as executor:
+        shared = spectra(layer, U, 3, executor=executor, method="lanczos", group=2)
+        with pytest.raises(NotConvergedError):
+            spectra(layer, U, 3, executor=executor, method="lanczos", group=2, products=1)
+    same_spectra(shared, alone)
+
+
+def test_progress_counts_directions():
+    seen = []
+    spectra(normal_layer(16, 4, 3, 5), np.eye(5), 2, group=2, progress=lambda *a: seen.append(a))
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+@pytest.mark.parametrize("method", ["auto", "dense", "factored", "lanczos"])
+def test_spectra_are_those_of_each_direction(method):
+    layer = replace(normal_layer(17, 9, 4, 3), w_out=None, b_out=np.ones(4), w_skip=np.ones((4, 9)))
+    U = np.array([[1.0, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, -1]])
+    found = spectra(layer, U, 4, method=method)
+    assert found.residuals.shape == (3, 4)
+    for number, u in enumerate(U):
+        certified(found.spectrum(number), output_form(layer, u).matrix)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("k", [0, 2])
+def test_no_direction_at_all(k, dtype):
+    found = spectra(normal_layer(18, 4, 3, 2, dtype), np.zeros((0, 2), dtype), k)
+    assert [part.shape for part in found] == [(0, k), (0, 4, k), (0, k)]
+    assert {part.dtype for part in found} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("method", ["auto", "dense", "factored", "lanczos"])
+def test_no_input_at_all(method):
+    layer = BilinearLayer(np.zeros((0, 0)), np.zeros((0, 0)), np.zeros((2, 0)))
+    assert spectrum(layer, [1, 2], method=method).eigenvectors.shape == (0, 0)
+
+
+@pytest.mark.parametrize("method", ["dense", "factored", "lanczos"])
+def test_no_pair_is_asked_for(method):
+    found = spectra(normal_layer(19, 8, 3, 2), np.eye(2), 0, method=method)
+    assert found.eigenvectors.shape == (2, 8, 0)
+
+
+@pytest.mark.parametrize("e", [-300, -160, 0, 160, 300])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_scale_changes_nothing_but_the_exponent(e, dtype):
+    """Weights times powers of two that cancel: the same form, through what would over- or underflow."""
+    e = e if dtype == np.float64 else e // 10
+    layer = normal_layer(20, 60, 70, 1, dtype)
+    plain_pairs = spectrum(layer, np.ones(1, dtype), 2, "lanczos")
+    scaled = replace(layer, w_left=np.ldexp(layer.w_left, e), w_right=np.ldexp(layer.w_right, -e))
+    laws.same(
+        spectrum(scaled, np.ones(1, dtype), 2, "lanczos").eigenvalues, plain_pairs.eigenvalues
+    )
+    larger = replace(layer, w_left=np.ldexp(layer.w_left, e))
+    values = spectrum(larger, np.ones(1, dtype), 2, "lanczos").eigenvalues
+    laws.same(np.ldexp(values, -e), plain_pairs.eigenvalues)
+
+
+def test_eigenvalues_too_large_are_an_overflow():
+    layer = BilinearLayer(np.full((50, 60), 1e160), np.full((50, 60), 1e160))
+    with pytest.raises(OverflowError, match="beyond the largest float64"):
+        spectrum(layer, np.ones(50), 1, "lanczos")
+    with pytest.raises(OverflowError, match="products with Q are beyond the largest float64"):
+        spectrum(BilinearLayer(*[np.full((50, 60), 1e308)] * 2), np.ones(50), 1, "lanczos")
+    with pytest.raises(OverflowError, match="u w_out has entries beyond"):
+        spectrum(replace(layer, w_out=np.full((2, 50), 1e300)), [1e200, 1e200])
+
+
+def test_the_seed_decides():
+    layer = normal_layer(21, 60, 70, 1)
+    one, two = (spectra(layer, [[1.0]], 2, method="lanczos", seed=s) for s in (0, 0))
+    laws.same(one.eigenvectors, two.eigenvectors)
+    same_spectra(one, spectra(layer, [[1.0]], 2, method="lanczos", seed=5))
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "broadcast"])
+def test_every_layout_is_read_alike(layout):
+    layer = normal_layer(22, 60, 70, 2)
+    laid = BilinearLayer(*(LAYOUTS[layout](w) for w in (layer.w_left, layer.w_right, layer.w_out)))
+    before = [w.tobytes() for w in (laid.w_left, laid.w_right, laid.w_out)]
+    U = LAYOUTS[layout](np.eye(2))
+    same_spectra(
+        spectra(laid, U, 2, method="lanczos"), spectra(layer, plain(U), 2, method="lanczos")
+    )
+    assert [w.tobytes() for w in (laid.w_left, laid.w_right, laid.w_out)] == before
+
+
+# ---- what is chosen, and what is refused
+
+
+def test_the_smallest_exact_problem_is_chosen_or_lanczos():
+    assert module._choice(768, 3072, 10) == "lanczos"
+    assert module._choice(768, 3072, 768) == "dense"
+    assert module._choice(768, 383, 768) == "factored"
+    assert module._choice(768, 384, 768) == "dense"
+    assert module._choice(4096, 50, 4) == "factored"
+
+
+def test_auto_takes_what_is_chosen():
+    layer = normal_layer(23, 330, 400, 1)
+    assert module._choice(330, 400, 1) == "lanczos"
+    pairs = spectrum(layer, [1], 1)
+    want = np.linalg.eigvalsh(output_form(layer, [1]).matrix)
+    assert abs(abs(pairs.eigenvalues[0]) - abs(want).max()) <= 1e-10 * abs(want).max()
+    many = spectra(layer, [[1.0]], 1)
+    laws.same(many.eigenvalues[0], pairs.eigenvalues)
+
+
+@pytest.mark.parametrize("name", ["w_left", "w_right", "w_out"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(name, bad):
+    layer = normal_layer(24, 4, 3, 2)
+    array = getattr(layer, name).copy()
+    array[1, 2] = bad
+    with pytest.raises(ValueError, match=rf"{name} must be finite; got {bad} at \(1, 2\)"):
+        spectra(replace(layer, **{name: array}), np.eye(2), 1)
+
+
+def test_bad_arguments_are_refused_by_name():
+    layer = normal_layer(25, 4, 3, 2)
+    for call, kind, words in (
+        (lambda: spectrum(layer, [1, 2], method="qr"), ValueError, "method must be one of auto,"),
+        (lambda: spectrum(layer, [1, 2], method="embedded"), ValueError, "without embed"),
+        (lambda: spectrum(layer, [1, np.nan]), ValueError, "u must be finite"),
+        (lambda: spectrum(layer, [1]), ValueError, r"u must have shape \(d_out,\) = \(2,\)"),
+        (lambda: spectrum(layer, [1, 2], 5), ValueError, "k must be at most 4"),
+        (lambda: spectrum(layer, [1, 2], -1), ValueError, "k must be at least 0"),
+        (lambda: spectrum(layer, [1, 2], embed=np.ones((3, 2))), ValueError, "embed must have"),
+        (lambda: spectrum(layer, [1, 2], embed=np.full((4, 2), np.nan)), ValueError, "embed must be"),
+        (lambda: spectrum(layer, [1, 2], method="embedded", embed=np.ones((3, 2))), ValueError, "embed"),
+        (lambda: spectra(layer, np.eye(2), 1, method="embedded"), ValueError, "auto, dense"),
+        (lambda: spectra(layer, [[1, np.inf]], 1), ValueError, "U must be finite"),
+        (lambda: spectra(layer, [1, 2], 1), ValueError, r"U must have shape \(n, d_out\)"),
+        (lambda: spectra(layer, np.eye(2), 1, -1.0), ValueError, "tolerance must be finite"),
+        (lambda: spectra(layer, np.eye(2), 1, group=0), ValueError, "group must be at least 1"),
+        (lambda: spectra(layer, np.eye(2), 1, products=0), ValueError, "products must be at least"),
+        (lambda: spectra(layer, np.eye(2, dtype=np.float32), 1), TypeError, "U must have dtype"),
+    ):  # fmt: skip
+        with pytest.raises(kind, match=words):
+            call()
+
+
+def test_exact_numbers_are_refused():
+    layer = random_layer(np.random.default_rng(26), ("w_out",))
+    with pytest.raises(TypeError, match="layer must be float32 or float64"):
+        spectrum(layer, np.array([Fraction(1)] * layer.d_out))
