@@ -88,12 +88,13 @@ def leading_pairs(
     basis = _start(len(left), d, m, dtype, seed)
     while len(left) and products >= m - met:
         for place in range(met, m):
-            _step(basis, place, min(place + width, d), product(basis.V[:, place], left))
+            first = 0 if place < met + width else place - width
+            _step(basis, place, first, min(place + width, d), product(basis.V[:, place], left))
         products, met = products - (m - met), keep
         ritz = _rayleigh_ritz(basis, m)
         found.residuals[left] = ritz.residuals[:, :k]
         bounds = ritz.values[:, 0], tolerance, floor[left]
-        small = within(4 * ritz.residuals[:, :k], *bounds)
+        small = within(ritz.residuals[:, :k], *bounds)
         same = within(ritz.values[:, :k] - seen[left], *bounds)
         seen[left] = ritz.values[:, :k]
         done = (small & same) | (m == d)
@@ -115,17 +116,21 @@ def _start(n: int, d: int, m: int, dtype: DTypeLike, seed: int) -> Basis:
     return basis
 
 
-def _step(basis: Basis, place: int, size: int, product: Array) -> None:
-    """Let the row at `place` join V: of its product come a column of H, and the row at `size`."""
+def _step(basis: Basis, place: int, first: int, size: int, product: Array) -> None:
+    """Let the row at `place` join V: of its product come a column of H, and the row at `size`.
+
+    Of the column, the part from `first` to `place` is known by symmetry, and zero before.
+    """
     V, H, largest, _ = basis
     np.maximum(largest, lengths(product), out=largest)
     if not np.isfinite(largest).all():
         raise OverflowError(f"products with Q are beyond the largest {V.dtype}: scale it down")
-    rest, along = _without(V[:, :size], product)
-    rest, again = _without(V[:, :size], rest)
-    H[:, :size, place] = along + again
+    H[:, first:place, place] = H[:, place, first:place]
+    rest = product - (H[:, None, first:place, place] @ V[:, first:place])[:, 0]
+    rest, beta = _apart(basis, size, place, rest)
+    if (beta <= largest / 8).any():
+        rest, beta = _apart(basis, size, place, rest)
     if size < V.shape[2]:
-        beta = lengths(rest)
         lost = np.asarray(beta <= 8 * np.finfo(V.dtype).eps * V.shape[2] ** 0.5 * largest)
         H[:, size, place] = np.where(lost, 0, beta)
         V[:, size] = rest / np.where(lost, 1, beta)[:, None]
@@ -133,15 +138,17 @@ def _step(basis: Basis, place: int, size: int, product: Array) -> None:
             V[lost, size] = _random(basis, size)[lost]
 
 
+def _apart(basis: Basis, size: int, place: int, rest: Array) -> tuple[Array, Array]:
+    """Return what rest has apart from the first `size`, and its length; H has the other part."""
+    rest, along = _without(basis.V[:, :size], rest)
+    basis.H[:, :size, place] += along
+    return rest, lengths(rest)
+
+
 def _random(basis: Basis, met: int) -> Array:
     """Return a random unit vector for each matrix, orthogonal to its first `met` vectors."""
     n, _, d = basis.V.shape
-    vector = basis.rng.standard_normal((1, d)).astype(basis.V.dtype)
-    return _apart(basis, met, np.broadcast_to(vector, (n, d)))
-
-
-def _apart(basis: Basis, met: int, vectors: Array) -> Array:
-    """Return unit vectors in the direction of what vectors have apart from the first `met`."""
+    vectors = np.broadcast_to(basis.rng.standard_normal((1, d)).astype(basis.V.dtype), (n, d))
     for _ in range(3):
         vectors = _without(basis.V[:, :met], vectors)[0]
         vectors = vectors / lengths(vectors)[:, None]
@@ -179,16 +186,15 @@ def _multiply(
 
 def _restart(basis: Basis, ritz: Ritz, m: int, keep: int, width: int, stay: Flags) -> Basis:
     """Return the basis of the leading `keep` Ritz vectors, and W, of the matrices that stay."""
-    V, H, largest, rng = basis
     leading = ritz.vectors[stay, :, :keep]
-    fresh = Basis(np.zeros_like(V[stay]), np.zeros_like(H[stay]), largest[stay], rng)
+    V, H = basis.V if stay.all() else basis.V[stay], np.zeros_like(basis.H[stay])
     if len(leading) and m < V.shape[2]:
         wait, new = slice(m, m + width), slice(keep, keep + width)
-        fresh.V[:, :keep] = leading.swapaxes(1, 2) @ V[stay, :m]
-        fresh.V[:, new] = V[stay, wait]
-        fresh.H[:, range(keep), range(keep)] = ritz.values[stay, :keep]
-        fresh.H[:, new, :keep] = H[stay, wait, :m] @ leading
-    return fresh
+        H[:, range(keep), range(keep)] = ritz.values[stay, :keep]
+        H[:, new, :keep] = basis.H[stay, wait, :m] @ leading
+        V[:, :keep] = leading.swapaxes(1, 2) @ V[:, :m]
+        V[:, new] = V[:, wait]
+    return Basis(V, H, basis.size[stay], basis.rng)
 
 
 def lengths(vectors: Array) -> Array:
