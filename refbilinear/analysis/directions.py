@@ -43,6 +43,7 @@ from refbilinear.analysis.lanczos import (
     lengths,
     within,
 )
+from refbilinear.analysis.problems import EXACT, behind, form
 from refbilinear.spec.arrays import (
     Array,
     enter,
@@ -68,6 +69,9 @@ LARGE = 6
 
 GROUP = 64
 """How many directions share their products; more would not make these faster."""
+
+SMALL = 2**22
+"""So many numbers, 32 MiB, the bases of a group may have in any case."""
 
 FORMED = 2**14
 """Below this n·d_in, Q is formed and multiplied by: a product of n columns must read L and R."""
@@ -169,17 +173,20 @@ def spectrum(
         layer if embed is None else fold(BilinearMLP(_enter_embed(layer, embed), (layer,), None))
     )
     left, right, weights = _enter_factors(whole, "u", u[None])
-    k, used = require_rank("k", k, whole.d_in), np.flatnonzero(weights[0])
+    k = require_rank("k", k, whole.d_in)
     if method == "auto":
-        method = _choice(min(layer.d_in, whole.d_in), len(used), k)
+        method = _choice(min(layer.d_in, whole.d_in), int(np.count_nonzero(weights)), k)
         method = "embedded" if method == "dense" and embed is not None else method
     if method == "lanczos":
         return spectra(whole, u[None], k, tolerance, method="lanczos", seed=seed).spectrum(0)
-    if method == "factored":
-        return _factored(left[used], right[used], weights[0, used], k)
-    if method == "embedded":
-        return _embedded(layer, u, k, embed)
-    return _dense(left, right, weights[0], k)
+    if method != "embedded":
+        values, vectors = EXACT[method](left, right, weights, k)
+    elif embed is None:
+        raise ValueError("method must not be embedded without embed")
+    else:
+        outer, Q = _enter_embed(layer, embed).T, output_form(layer, u).matrix
+        values, vectors = behind(outer, lambda T: symmetric_part(T @ Q @ T.T)[None], k)
+    return Spectrum(values[0], with_fixed_signs(vectors[0].T))
 
 
 def spectra(
@@ -399,7 +406,7 @@ def _only_layer(model: BilinearMLP, u: ArrayLike) -> tuple[BilinearLayer, Array]
     return model.layers[0], u if model.w_head is None else u @ model.w_head
 
 
-# ---- exact problems
+# ---- many at once
 
 
 def _choice(d: int, used: int, k: int) -> str:
@@ -409,65 +416,18 @@ def _choice(d: int, used: int, k: int) -> str:
     return "factored" if 2 * used < d else "dense"
 
 
-def _form(left: Array, right: Array, weights: Array) -> Array:
-    """Return `Q = ½ Σ_h w_h (l_h r_hᵀ + r_h l_hᵀ)`."""
-    return symmetric_part((left.T * weights) @ right)
-
-
-def _dense(left: Array, right: Array, weights: Array, k: int) -> Spectrum:
-    """Return the spectrum of Q, formed."""
-    return eigendecompose(_form(left, right, weights), k)
-
-
-def _factored(left: Array, right: Array, weights: Array, k: int) -> Spectrum:
-    """Return the spectrum of FᵀGF, F = [left; right]."""
-    n = len(weights)
-    if 2 * n > left.shape[1]:
-        raise ValueError(
-            f"method must not be factored for 2 · {n} units with w_h ≠ 0 of {left.shape[1]} inputs"
-        )
-    outer = np.concatenate([left, right]).T
-    return _behind(outer, lambda T: _form(T[:, :n].T, T[:, n:].T, weights), k)
-
-
-EXACT = {"dense": _dense, "factored": _factored}
-
-
-def _embedded(layer: BilinearLayer, u: Array, k: int, embed: ArrayLike | None) -> Spectrum:
-    """Return the spectrum of EᵀQE."""
-    if embed is None:
-        raise ValueError("method must not be embedded without embed")
-    Q = output_form(layer, u).matrix
-    return _behind(_enter_embed(layer, embed).T, lambda T: symmetric_part(T @ Q @ T.T), k)
-
-
-def _behind(outer: Array, inner: Callable[[Array], Array], k: int) -> Spectrum:
-    """Return the spectrum of `A C Aᵀ`: A = ZT, and `inner(T)` is T C Tᵀ. It is 0 outside of Z."""
-    rank = min(outer.shape)
-    Z, T = np.linalg.qr(outer, mode="complete" if k > rank else "reduced")
-    values, vectors = eigendecompose(inner(T[:rank]), min(k, rank))
-    zeros = k - len(values)
-    vectors = np.concatenate([Z[:, :rank] @ vectors, Z[:, rank : rank + zeros]], axis=1)
-    values = np.concatenate([values, np.zeros(zeros, values.dtype)])
-    return Spectrum(values, with_fixed_signs(vectors))
-
-
 def _exactly(left: Array, right: Array, weights: Array, k: int, method: str) -> Leading:
     """Return the pairs of each direction from its exact problem, and their residuals."""
-    spectra = [EXACT[method](left, right, w, k) for w in weights]
-    values = np.stack([pairs.eigenvalues for pairs in spectra])
-    vectors = np.stack([pairs.eigenvectors.T for pairs in spectra])
+    values, vectors = EXACT[method](left, right, weights, k)
     rows, places = vectors.reshape(-1, left.shape[1]), np.repeat(np.arange(len(weights)), k)
     products = _through_factors(left, right, weights)(rows, places).reshape(vectors.shape)
     return Leading(values, vectors, lengths(products - values[:, :, None] * vectors))
 
 
-# ---- many at once
-
-
 def _group(layer: BilinearLayer, k: int) -> int:
     """Return how many directions a group has: its bases are no larger than four weight matrices."""
-    return max(1, min(GROUP, 4 * layer.d_hidden // (2 * k + KEPT + CYCLE)))
+    basis = layer.d_in * (2 * k + KEPT + CYCLE)
+    return max(1, min(GROUP, max(4 * layer.w_left.size, SMALL) // max(1, basis)))
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -524,7 +484,7 @@ def _exponent(array: Array) -> int:
 
 def _through_form(left: Array, right: Array, weights: Array) -> Product:
     """Return the product with one Q, formed."""
-    Q = _form(left, right, weights)
+    Q = form(left, right, weights)
     return lambda rows, _: rows @ Q
 
 
