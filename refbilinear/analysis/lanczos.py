@@ -7,11 +7,19 @@ W orthogonal to them, and wait for their turn. All matrices take each step toget
 product serves them all. Every entry of H is a dot product; what is returned is multiplied by Q once
 more, so its residual is not foretold but found.
 
-The space that one start vector spans holds one eigenvector of a multiple eigenvalue, and the others
-are orthogonal to all of it. So where wanted pairs have converged, a random vector joins W. V holds
-the largest part of Q; on what is left, an eigenvector that was missed stands out, and joins the
-wanted ones, and then another random vector joins W, up to `WIDEST`. Pairs are returned when a whole
-cycle has changed none of them.
+The space that one start vector spans holds one eigenvector of a multiple eigenvalue, and converges
+as if there were no other. So when the wanted pairs have converged, a random vector takes the place
+of W. Let an eigenvector z of |λ| ≥ ℓ be orthogonal to V, and what V leaves of Q beside it have norm
+ϑ < ℓ. The part c of the random vector along z is at least δ/√d but with probability .8 δ, and the
+Chebyshev polynomial T_s(Q/ϑ) of the vector has a Rayleigh quotient of
+
+    (ℓ g² − ϑ) / (g² + 1)  ≥  (ℓ + ϑ) / 2        for  g = c T_s(ℓ/ϑ)  ≥  √((ℓ + 3ϑ) / (ℓ − ϑ))
+
+so after s steps z has shown as one more value of H above (ℓ + ϑ)/2, if it is there. ℓ is the last
+of the wanted |λ|, ϑ is taken to be the last |θ| that V keeps, or the largest
+of H beside what it keeps, and ℓ to be at least (1 + `NEAR`) ϑ.
+Pairs are returned when s such steps have shown nothing. (Parlett, *The Symmetric Eigenvalue
+Problem*, 1980, chapters 12 and 13; Wu and Simon, "Thick-restart Lanczos", 2000.)
 """
 
 from collections.abc import Callable
@@ -27,11 +35,11 @@ Flags = NDArray[np.bool_]
 Product = Callable[[Array, Places], Array]
 """Takes rows (n, d) and the number of the matrix that each meets; returns the products (n, d)."""
 
-KEPT, CYCLE = 40, 10
+KEPT, CYCLE = 20, 10
 """How many vectors a restart keeps beside the wanted ones; how many, and k more, are then added."""
 
-WIDEST = 8
-"""How many vectors wait at most."""
+NEAR, UNLUCKY = 2.0**-6, 2.0**-10
+"""What is nearer than NEAR to the last wanted value may be missed, and more if c is below δ/√d."""
 
 COLUMNS = 256
 """How many rows one product takes at most."""
@@ -49,7 +57,7 @@ class Leading(NamedTuple):
 
 
 class Basis(NamedTuple):
-    """V, then W, as rows (n, m + WIDEST, d); H in its upper triangle, R below, (…, m)."""
+    """V and then W, as rows (n, m + 1, d); H, and R below, (n, m + 1, m)."""
 
     V: Array
     H: Array
@@ -83,76 +91,123 @@ def leading_pairs(
     (n, d), dtype = shape, floor.dtype
     found = Leading(*(np.full(s, np.nan, dtype) for s in ((n, k), (n, k, d), (n, k))))
     m, keep, met = min(d, 2 * k + KEPT + CYCLE), k + KEPT, 0
-    left, seen = np.arange(n if k else 0), np.full((n, k), np.inf, dtype)
-    width = 1
+    left = np.arange(n if k else 0)
     basis = _start(len(left), d, m, dtype, seed)
+    steps, seen = np.full(len(left), -1), np.full((len(left), m), np.inf)
+    replaced = np.full(len(left), False)
     while len(left) and products >= m - met:
         for place in range(met, m):
-            first = 0 if place < met + width else place - width
-            _step(basis, place, first, min(place + width, d), product(basis.V[:, place], left))
-        products, met = products - (m - met), keep
-        ritz = _rayleigh_ritz(basis, m)
+            _step(basis, place, met, product(basis.V[:, place], left))
+        products, ritz = products - (m - met), _rayleigh_ritz(basis, m)
+        accepted = tolerance * np.abs(ritz.values[:, 0]) + floor[left]
+        open_, new, needed = _awaited(basis, ritz, seen, accepted, k, keep)
+        small = np.all(open_ <= accepted[:, None], axis=1)
+        settled = small & ~new & (steps < 0)
+        steps = np.where(small & ~new & (steps >= 0), steps + (m - met), settled - 1)
+        done, worst = (steps >= np.maximum(needed, 1)) | (m == d), open_.argmax(axis=1)
         found.residuals[left] = ritz.residuals[:, :k]
-        bounds = ritz.values[:, 0], tolerance, floor[left]
-        small = within(ritz.residuals[:, :k], *bounds)
-        same = within(ritz.values[:, :k] - seen[left], *bounds)
-        seen[left] = ritz.values[:, :k]
-        done = (small & same) | (m == d)
         _multiply(product, basis, ritz, left, done, found)
-        stay = ~(done & within(found.residuals[left], *bounds)) & (m < d)
-        basis, left = _restart(basis, ritz, m, keep, width, stay), left[stay]
-        if small[stay].any() and width < min(WIDEST, d - m, m - keep):
-            basis.V[:, keep + width] = _random(basis, keep + width)
-            width += 1
+        failed = done & ~np.all(found.residuals[left] <= accepted[:, None], axis=1)
+        worst[failed], steps[failed] = found.residuals[left[failed]].argmax(axis=1), -1
+        stay, met = (failed | ~done) & (m < d), keep
+        astray = stay & (failed | (replaced & ~small))
+        rest = _residual(product, basis, ritz, left, astray, worst)
+        astray &= lengths(rest) > 0
+        replaced |= settled | failed
+        basis, left = _restart(basis, ritz, m, keep, stay), left[stay]
+        _replace(basis, keep, astray[stay], rest[stay])
+        _replace(basis, keep, settled[stay], _random(basis))
+        steps, seen, replaced = steps[stay], np.abs(ritz.values[stay]), replaced[stay]
     found.eigenvalues[left] = np.nan
     return found
 
 
+def _awaited(
+    basis: Basis, ritz: Ritz, seen: Array, accepted: Array, k: int, keep: int
+) -> tuple[Array, Flags, Array]:
+    """Return what each pair lacks, whether one has shown since `seen`, and the steps that confirm.
+
+    A wanted pair lacks its residual, another that has shown what may still make it a wanted one.
+    """
+    sizes, residuals, d = np.abs(ritz.values), ritz.residuals, basis.V.shape[2]
+    keep, last = min(keep, sizes.shape[1] - 1), sizes[:, k - 1 : k]
+    bar = _levels(seen[:, k - 1], seen[:, keep], accepted).mean(axis=0)[:, None]
+    new = np.sum(sizes >= bar, axis=1) > np.sum(seen >= bar, axis=1)
+    beside = np.abs(np.linalg.eigvalsh(basis.H[:, keep:-1, keep:], UPLO="U")).max(axis=1)
+    upper, lower = _levels(last[:, 0], np.maximum(sizes[:, keep], beside), accepted)
+    open_ = np.where(sizes >= bar, np.clip(sizes + residuals - last, 0, residuals), 0)
+    open_[:, :k] = residuals[:, :k]
+    growth = 2 / UNLUCKY * np.sqrt(d * (upper + 3 * lower) / (upper - lower))
+    return open_, new, np.log(growth) / np.arccosh(upper / lower)
+
+
+def _levels(last: Array, theta: Array, accepted: Array) -> Array:
+    """Return ℓ and ϑ; what is accepted of a residual is no eigenvalue to be told from 0."""
+    theta = np.maximum(np.maximum(theta, accepted), np.finfo(theta.dtype).tiny)
+    return np.stack([np.maximum(last, (1 + NEAR) * theta), theta])
+
+
 def _start(n: int, d: int, m: int, dtype: DTypeLike, seed: int) -> Basis:
     """Return an empty basis for m vectors in which one waits."""
-    V, H = np.zeros((n, m + WIDEST, d), dtype), np.zeros((n, m + WIDEST, m), dtype)
+    V, H = np.zeros((n, m + 1, d), dtype), np.zeros((n, m + 1, m), dtype)
     basis = Basis(V, H, np.zeros(n, dtype), np.random.default_rng(seed))
-    V[:, 0] = _random(basis, 0)
+    _replace(basis, 0, np.full(n, True), _random(basis))
     return basis
 
 
-def _step(basis: Basis, place: int, first: int, size: int, product: Array) -> None:
-    """Let the row at `place` join V: of its product come a column of H, and the row at `size`.
+def _step(basis: Basis, place: int, kept: int, product: Array) -> None:
+    """Let the row at `place` join V: of its product come a column of H, and the next row.
 
-    Of the column, the part from `first` to `place` is known by symmetry, and zero before.
+    What of the column is known by symmetry, and its diagonal, is large and taken off first, so that
+    one product with V leaves the rest orthogonal; two where little is left.
     """
     V, H, largest, _ = basis
     np.maximum(largest, lengths(product), out=largest)
     if not np.isfinite(largest).all():
         raise OverflowError(f"products with Q are beyond the largest {V.dtype}: scale it down")
-    H[:, first:place, place] = H[:, place, first:place]
-    rest = product - (H[:, None, first:place, place] @ V[:, first:place])[:, 0]
-    rest, beta = _apart(basis, size, place, rest)
+    known = slice(0 if place == kept else place - 1, place)
+    H[:, known, place] = H[:, place, known]
+    rest = product - (H[:, None, known, place] @ V[:, known])[:, 0]
+    H[:, place, place] = np.einsum("ni,ni->n", V[:, place], rest)
+    rest -= H[:, place, place, None] * V[:, place]
+    rest, beta = _apart(basis, place, rest)
     if (beta <= largest / 8).any():
-        rest, beta = _apart(basis, size, place, rest)
-    if size < V.shape[2]:
+        rest, beta = _apart(basis, place, rest)
+    if place + 1 < V.shape[2]:
         lost = np.asarray(beta <= 8 * np.finfo(V.dtype).eps * V.shape[2] ** 0.5 * largest)
-        H[:, size, place] = np.where(lost, 0, beta)
-        V[:, size] = rest / np.where(lost, 1, beta)[:, None]
-        if lost.any():
-            V[lost, size] = _random(basis, size)[lost]
+        H[:, place + 1, place] = np.where(lost, 0, beta)
+        V[:, place + 1] = rest / np.where(lost, 1, beta)[:, None]
+        _replace(basis, place + 1, lost, _random(basis))
 
 
-def _apart(basis: Basis, size: int, place: int, rest: Array) -> tuple[Array, Array]:
-    """Return what rest has apart from the first `size`, and its length; H has the other part."""
-    rest, along = _without(basis.V[:, :size], rest)
-    basis.H[:, :size, place] += along
+def _apart(basis: Basis, place: int, rest: Array) -> tuple[Array, Array]:
+    """Return what rest has apart from V, and the length of that; the other part joins H."""
+    rest, along = _without(basis.V[:, : place + 1], rest)
+    basis.H[:, : place + 1, place] += along
     return rest, lengths(rest)
 
 
-def _random(basis: Basis, met: int) -> Array:
-    """Return a random unit vector for each matrix, orthogonal to its first `met` vectors."""
+def _random(basis: Basis) -> Array:
+    """Return one random vector for all matrices."""
     n, _, d = basis.V.shape
-    vectors = np.broadcast_to(basis.rng.standard_normal((1, d)).astype(basis.V.dtype), (n, d))
-    for _ in range(3):
-        vectors = _without(basis.V[:, :met], vectors)[0]
-        vectors = vectors / lengths(vectors)[:, None]
-    return vectors
+    vector = basis.rng.standard_normal((1, d)).astype(basis.V.dtype)
+    return np.broadcast_to(vector, (n, d))
+
+
+def _replace(basis: Basis, place: int, where: Flags, vectors: Array) -> None:
+    """Let the vectors, orthogonal to V and of length 1, be the row that waits at `place`."""
+    if where.any():
+        vectors = vectors[where]
+        for _ in range(3):
+            vectors = _without(basis.V[where, :place], _unit(vectors))[0]
+        basis.V[where, place] = _unit(vectors)
+        basis.H[where, place, :place] = 0
+
+
+def _unit(vectors: Array) -> Array:
+    """Return vectors of length 1, but 0 for 0."""
+    sizes = lengths(vectors)[:, None]
+    return vectors / np.where(sizes > 0, sizes, 1)
 
 
 def _without(V: Array, vectors: Array) -> tuple[Array, Array]:
@@ -163,11 +218,11 @@ def _without(V: Array, vectors: Array) -> tuple[Array, Array]:
 
 def _rayleigh_ritz(basis: Basis, m: int) -> Ritz:
     """Return the eigenpairs of H, and ‖R y‖ for each."""
-    values, vectors = np.linalg.eigh(basis.H[:, :m, :m], UPLO="U")
+    values, vectors = np.linalg.eigh(basis.H[:, :m], UPLO="U")
     order = np.lexsort((-values, -np.abs(values)), axis=1)
     values = np.take_along_axis(values, order, 1)
     vectors = np.take_along_axis(vectors, order[:, None], 2)
-    return Ritz(values, vectors, lengths((basis.H[:, m:, :m] @ vectors).swapaxes(1, 2)))
+    return Ritz(values, vectors, np.abs(basis.H[:, m, None] @ vectors)[:, 0])
 
 
 def _multiply(
@@ -184,16 +239,27 @@ def _multiply(
             array[left[done]] = part
 
 
-def _restart(basis: Basis, ritz: Ritz, m: int, keep: int, width: int, stay: Flags) -> Basis:
+def _residual(
+    product: Product, basis: Basis, ritz: Ritz, left: Places, where: Flags, worst: Places
+) -> Array:
+    """Return `Qv − θv` for the pair `worst` of each matrix, 0 elsewhere."""
+    rest = np.zeros_like(basis.V[:, 0])
+    if where.any():
+        rows, pair = np.flatnonzero(where), worst[where]
+        vectors = (ritz.vectors[rows, :, pair][:, None] @ basis.V[rows, :-1])[:, 0]
+        rest[rows] = product(vectors, left[rows]) - ritz.values[rows, pair, None] * vectors
+    return rest
+
+
+def _restart(basis: Basis, ritz: Ritz, m: int, keep: int, stay: Flags) -> Basis:
     """Return the basis of the leading `keep` Ritz vectors, and W, of the matrices that stay."""
-    leading = ritz.vectors[stay, :, :keep]
     V, H = basis.V if stay.all() else basis.V[stay], np.zeros_like(basis.H[stay])
-    if len(leading) and m < V.shape[2]:
-        wait, new = slice(m, m + width), slice(keep, keep + width)
+    if len(V):
+        leading = ritz.vectors[stay, :, :keep]
         H[:, range(keep), range(keep)] = ritz.values[stay, :keep]
-        H[:, new, :keep] = basis.H[stay, wait, :m] @ leading
+        H[:, keep, :keep] = (basis.H[stay, m, None] @ leading)[:, 0]
         V[:, :keep] = leading.swapaxes(1, 2) @ V[:, :m]
-        V[:, new] = V[:, wait]
+        V[:, keep] = V[:, m]
     return Basis(V, H, basis.size[stay], basis.rng)
 
 
