@@ -289,6 +289,7 @@ def permuted_mask(mask: ArrayLike, rng: np.random.Generator | int) -> Array:
     return _generator(rng).permutation(enter("mask", mask, {"d_in": None}))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def attack(
     model: Model,
     x: ArrayLike,
@@ -340,20 +341,22 @@ def attack(
     layer, generator = as_layer(model), _generator(rng)
     sizes = {"n": None, "d_in": layer.d_in}
     x = enter("x", x, sizes, dtype=layer.dtype, match="to match the model")
+    require_finite("x", x)
     labels = enter_labels(labels, len(x), layer.d_out)
     others = labels != _enter_output("target", target, layer)
     if not others.any():
         raise ValueError(f"labels must hold another class than the target, {target}")
     sigmas = [require_non_negative("strengths", strength) for strength in strengths]
-    copies = [generator.permutation(mask) for _ in range(require_count("controls", controls, 0))]
-    y = forward(layer, x)
+    y = require_representable("y", forward(layer, x))
+    copies = [permuted_mask(mask, generator) for _ in range(require_count("controls", controls, 0))]
     curves = []
     for one in (mask, *copies):
         change = mask_change(layer, x, scaled_mask(one, 1.0))
         outputs = [require_representable("y", y + change.at(sigma)) for sigma in sigmas]
-        right = [accuracy(of_sigma, labels) for of_sigma in outputs]
-        taken = [float(np.mean(of_sigma[others].argmax(axis=1) == target)) for of_sigma in outputs]
-        curves.append(Curve(np.array(right), np.array(taken)))
+        taken = [float(np.mean(each[others].argmax(axis=1) == target)) for each in outputs]
+        curves.append(
+            Curve(np.array([accuracy(each, labels) for each in outputs]), np.array(taken))
+        )
     return Attack(curves[0], tuple(curves[1:]))
 
 

@@ -109,6 +109,7 @@ def unused_mass(pairs: Spectrum, x: ArrayLike) -> UnusedMass:
     return UnusedMass(constant, mass, weights @ mass / weights.sum(), by_chance)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _require_orthonormal(vectors: Array) -> None:
     """Raise ValueError unless `VᵀV = I`, to k √u in floats, which a mass cannot notice."""
     defect = vectors.T @ vectors - identity(vectors.shape[1], vectors.dtype)
