@@ -93,7 +93,8 @@ def model_space_masks(
     outputs : sequence of int
         Of which the eigenvectors are taken, each once.
     k : int
-        How many of each, those of the k largest positive eigenvalues.
+        How many of each, those of the k largest positive eigenvalues. Where the k-th is equal to
+        the next, another choice would do as well.
     rcond : float, optional
         Singular values of A, its rows normalised, that are no larger than rcond times the largest
         count as zero. By default `max(m, d_in) · 2u`.
@@ -113,7 +114,7 @@ def model_space_masks(
     References
     ----------
     Pearce, Dooms, Rigg, Oramas, Sharkey, "Bilinear MLPs enable weight-based mechanistic
-    interpretability", ICLR 2025, arXiv:2410.08417, section 4.4.
+    interpretability", ICLR 2025, arXiv:2410.08417.
 
     Examples
     --------
@@ -126,10 +127,11 @@ def model_space_masks(
     array([[ 1.,  0.],
            [-1.,  1.]])
     """
-    as_layer(model)
-    if isinstance(model, BilinearLayer):
-        return _masks(model, None, outputs, k, rcond)
+    if not isinstance(model, BilinearMLP):
+        return input_space_masks(model, outputs, k, rcond)
     behind = as_layer(BilinearMLP(None, model.layers, model.w_head, model.residual))
+    if model.w_embed is not None:
+        require_finite("w_embed", model.w_embed)
     return _masks(behind, model.w_embed, outputs, k, rcond)
 
 
@@ -260,7 +262,8 @@ def scaled_mask(mask: ArrayLike, strength: float) -> Array:
     deviation = float(wide.std()) if wide.size else 0.0
     if not deviation > len(mask) * np.finfo(mask.dtype).eps:
         raise ValueError(
-            f"mask must have entries that differ, for a standard deviation; got {mask}"
+            f"mask must have entries that differ; their standard deviation is "
+            f"{deviation * float(largest):.1e}, which is but rounding"
         )
     with np.errstate(over="ignore"):
         scaled: Array = (wide * (sigma / deviation)).astype(mask.dtype)
@@ -448,5 +451,6 @@ def _generator(rng: np.random.Generator | int) -> np.random.Generator:
 
 
 def _norm(array: Array) -> float:
-    """Return the root of the sum of squares in float64, where no float32 overflows."""
-    return float(np.linalg.norm(array.astype(np.float64)))
+    """Return the root of the sum of squares in float64, where no square over- or underflows."""
+    largest = float(np.abs(array).max(initial=0))
+    return largest * float(np.linalg.norm(array.astype(np.float64) / (largest or 1.0)))

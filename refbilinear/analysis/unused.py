@@ -2,9 +2,10 @@
 
     mass_k = Σ_{i constant} v_ki²        by chance |constant| / d_in
 
-Nothing can be learned of an input that is the same in every example (the border of an image). What
-stands there is what the initial weights left and no decay or noise has taken away: near the share
-of chance for eigenvectors that are no more than that, near 0 for those that are learned.
+An input that is the same in every example, as the border of an image, tells no two examples apart.
+Where it is 0 no gradient reaches its weights: what stands there is what the initial weights left,
+less what decay and noise have taken away. So eigenvectors that are little but initial weights have
+about the mass of chance there, and those that are learned far less.
 """
 
 from fractions import Fraction
@@ -86,7 +87,7 @@ def unused_mass(pairs: Spectrum, x: ArrayLike) -> UnusedMass:
 
     References
     ----------
-    Pearce et al. 2025, arXiv:2410.08417, section 4.2, where overfitted models show it.
+    Pearce et al. 2025, arXiv:2410.08417, where eigenvectors of overfitted models show it.
 
     Examples
     --------

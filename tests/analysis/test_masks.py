@@ -235,6 +235,15 @@ def test_eigenvectors_of_one_output_are_their_own_masks():
     np.testing.assert_allclose(found.masks, found.readers, atol=1e-13)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_embeddings_of_any_size_reach(size):
+    embed = np.array([[3, 1], [1, 2]])
+    found, large = (
+        model_space_masks(BilinearMLP(embed * by, [ONE], None), [0, 1]) for by in (1.0, size)
+    )
+    np.testing.assert_allclose(large.masks * size, found.masks, rtol=1e-12, atol=1e-12)
+
+
 def test_nearly_dependent_readers_are_a_matter_of_rcond():
     near = np.array([[1, 0], [1, 1e-3]])
     layer = BilinearLayer(near, near)
@@ -368,6 +377,7 @@ def test_masks_that_are_none_are_refused(of_masks, model, outputs, options, erro
     [
         (DEAD, [1, 0], "outputs must have eigenvectors that the embedding reaches; of output 0 vᵀE is zero"),
         (ROUNDED, [0], "of output 0 vᵀE is zero, up to rounding"),
+        (BilinearMLP([[np.inf]], [BilinearLayer([[1]], [[1]])], None), [0], "w_embed must be finite; got inf"),
         (WIDE, [0, 1, 2], "of these 3 only 2 do"),
     ],
 )  # fmt: skip
