@@ -129,7 +129,8 @@ def model_space_masks(
     """
     if not isinstance(model, BilinearMLP):
         return input_space_masks(model, outputs, k, rcond)
-    behind = as_layer(BilinearMLP(None, model.layers, model.w_head, model.residual))
+    # A residual connection is linear: no eigenvector depends on it.
+    behind = as_layer(BilinearMLP(None, model.layers, model.w_head))
     if model.w_embed is not None:
         require_finite("w_embed", model.w_embed)
     return _masks(behind, model.w_embed, outputs, k, rcond)
