@@ -131,6 +131,15 @@ def test_the_form_is_the_layer_behind_the_decoder(case, seed):
     laws.same([part[1, 2] for part in terms], one)
 
 
+def test_every_bias_and_the_skip_path_count():
+    rng = np.random.default_rng(12)
+    layer = random_layer(rng, OPTIONAL, (3, 5, 2))
+    e, decoder, bias, f = (random_array(rng, s, object) for s in ((2,), (3, N), (3,), (4, N)))
+    want = forward(layer, f @ decoder.T + bias)
+    laws.same(forward(feature_layer(layer, decoder, bias), f), want)
+    laws.same(sum(activation_terms(feature_form(layer, e, decoder, bias), f)), want @ e)
+
+
 @settings(max_examples=15)
 @given(cases())
 def test_weight_terms_are_the_norm_in_three_parts(case):
@@ -387,6 +396,14 @@ def test_correlations_with_other_activations():
         assert abs(found[1] - np.corrcoef(x[:, 0] ** 2, true / scale)[0, 1]) < 1e-14
         assert found[1] < -0.7
     assert prediction_correlations(layer, [1], x, []).shape == (0,)
+
+
+def test_small_variation_about_a_large_mean():
+    """Activations of 1 and a few ulps, which a rounded mean would not centre."""
+    layer, x = BilinearLayer([[1]], [[1]]), np.array([[0.0], [1], [2], [3]])
+    steps = np.array([0.0, 1, 1, 3])
+    found = prediction_correlations(layer, [1], x, [1], 1 + steps * 2.0**-52)
+    assert abs(found[0] - np.corrcoef(x[:, 0] ** 2, steps)[0, 1]) <= 2.0**-50
 
 
 def test_a_dictionary_layer_predicts_from_features():
