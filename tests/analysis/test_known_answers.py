@@ -68,7 +68,8 @@ def ways(layer, u):
     used = np.count_nonzero(u if layer.w_out is None else u @ layer.w_out)
     for method in ("auto", "dense", "lanczos", *["factored"] * int(2 * used <= layer.d_in)):
         yield spectrum(layer, u, method=method)
-        yield spectra(layer, u[None], layer.d_in, TIGHT, method=method).spectrum(0)
+        if method != "factored" or 2 * layer.d_hidden <= layer.d_in:
+            yield spectra(layer, u[None], layer.d_in, TIGHT, method=method).spectrum(0)
 
 
 def lies_in(pairs, Q, known):
