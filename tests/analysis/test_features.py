@@ -103,7 +103,7 @@ def found_pairs(found):
 # ---- exact
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(cases())
 def test_entries_and_rows_are_those_of_the_definition(case):
     form, q = feature_form(*case), loops_q(*case[:3])
@@ -114,7 +114,7 @@ def test_entries_and_rows_are_those_of_the_definition(case):
         laws.same([interaction(form, i, j) for j in range(N)], q[i])
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(case=cases(), seed=SEEDS)
 def test_the_form_is_the_layer_behind_the_decoder(case, seed):
     layer, e, decoder, bias = case
@@ -140,7 +140,7 @@ def test_every_bias_and_the_skip_path_count():
     laws.same(sum(activation_terms(feature_form(layer, e, decoder, bias), f)), want @ e)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(cases())
 def test_weight_terms_are_the_norm_in_three_parts(case):
     layer, e, decoder, bias = case
@@ -156,7 +156,7 @@ def test_weight_terms_are_the_norm_in_three_parts(case):
     laws.same(sum(terms), frobenius(*[replace(over, w_out=w_out, b_out=b_out, w_skip=w_skip)] * 2))
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(case=cases(), doubled=st.booleans())
 def test_top_interactions_are_the_largest_of_all(case, doubled):
     form, q = feature_form(*case), loops_q(*case[:3])
@@ -168,6 +168,7 @@ def test_top_interactions_are_the_largest_of_all(case, doubled):
 
 
 @pytest.mark.parametrize("doubled", [True, False])
+@settings(max_examples=40)
 @given(seed=SEEDS)
 def test_ties_go_to_the_lowest_pair(doubled, seed):
     """Features of −1, 0 and 1: nearly every number is met many times, some zeros among the top."""
@@ -275,7 +276,7 @@ def scaled(twin, roundings, dtype):
 
 
 @BOTH
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_floats_are_in_bound(dtype, data):
     case = data.draw(cases(dtype))
@@ -369,7 +370,7 @@ def test_the_spectrum_of_q_is_that_behind_the_decoder():
 
 
 @BOTH
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(names=optional_names(), sizes=distinct_sizes(3), seed=SEEDS)
 def test_predictions_correlate_as_their_outputs_do(dtype, names, sizes, seed):
     rng = np.random.default_rng(seed)
