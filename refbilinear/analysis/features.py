@@ -427,8 +427,8 @@ def shares(terms: Terms) -> Terms:
 
     Examples
     --------
-    >>> shares(Terms([3, -2], [2, 1], [0, 0])).self_terms
-    np.float64(0.625)
+    >>> float(shares(Terms([3, -2], [2, 1], [0, 0])).self_terms)
+    0.625
     """
     sizes = []
     for name, part in terms._asdict().items():

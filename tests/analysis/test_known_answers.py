@@ -442,6 +442,27 @@ def test_planted_spectra_are_found_by_every_method(values):
     is_known(spectrum(layer, [1]), Q, known)
 
 
+def test_planted_mistakes_are_seen():
+    """A value off by 1e-9, a copy of a tie left out, one vector twice, one of another space."""
+    _, basis = planted(PLANTED["a tie"])
+    whole = [*PLANTED["a tie"], *[0] * (D - 5)]
+    Q, known = laws.float_matrix(whole, basis), spaces_of(whole, basis)
+    values, vectors = np.array([3.0, 3, 3, 1]), basis.astype(float)[:, :4]
+    is_known(Spectrum(values, vectors), Q, known)
+    off = np.array([3.0, 3, 3, 1 + 1e-9])
+    twisted = vectors.copy()
+    twisted[:, :2] = (vectors[:, :2] + 1e-9 * vectors[:, [3, 3]]) @ [[0.6, 0.8], [0.8, -0.6]]
+    for mistake in (
+        Spectrum(off, vectors),
+        Spectrum(values[1:], vectors[:, 1:]),
+        Spectrum(values, vectors[:, [0, 1, 1, 3]]),
+        Spectrum(values, vectors[:, [0, 1, 3, 2]]),
+        Spectrum(values, twisted),
+    ):
+        with pytest.raises(AssertionError):
+            is_known(mistake, Q, known)
+
+
 @pytest.mark.parametrize("values", PLANTED.values(), ids=PLANTED)
 def test_a_truncation_of_all_pairs_is_the_layer(values):
     layer, basis = planted(values)
