@@ -23,7 +23,7 @@ from refbilinear.oracle.certificates import (
     counted_groups,
     magnitudes,
 )
-from refbilinear.oracle.rationals import integers, minus, objects, root
+from refbilinear.oracle.rationals import integers, minus, norm, objects, root
 
 
 class Form(NamedTuple):
@@ -102,6 +102,14 @@ def radius(form, pairs, tolerance=0.0, number=0):
     assert defect <= accepted_defect(len(vectors), vectors.dtype) ** 2
     assert residual <= width(form, pairs, tolerance, number) ** 2
     return root(residual / (1 - root(defect)))
+
+
+def distance(form, pairs, number=0):
+    """Return a bound of `‖Q − VΛVᵀ‖_F`, of all d pairs: that of `Q (I − VVᵀ) + R Vᵀ`."""
+    radius(form, pairs, number=number)
+    residual, defect = proof(form, pairs, number).squares()
+    size = norm(integers(matrix_of(form, number)))
+    return root(residual * (1 + root(defect))) + size * root(defect)
 
 
 def known_magnitudes(form, number=0):
