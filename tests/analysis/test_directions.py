@@ -1,6 +1,7 @@
 """Spectra straight from the weights: every way against the dense one, by certificates."""
 
 import multiprocessing
+import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
@@ -372,6 +373,29 @@ def test_executors_give_the_same(name):
         with pytest.raises(NotConvergedError):
             spectra(layer, U, 3, executor=executor, method="lanczos", group=2, products=1)
     proofs.same(proofs.forms_of(layer, U), shared, alone)
+
+
+def test_a_cluster_gives_the_same():
+    """Two worker processes, through a scheduler: the layer, the results and the error travel."""
+    distributed = pytest.importorskip("distributed")
+    layer, U = normal_layer(15, 70, 80, 5), np.eye(5)
+    alone = spectra(layer, U, 3, method="lanczos")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(2)
+        executor = client.get_executor()
+        shared = spectra(layer, U, 3, executor=executor, method="lanczos", group=1)
+        with pytest.raises(NotConvergedError, match="5 of 5 directions did not converge"):
+            spectra(layer, U, 3, executor=executor, method="lanczos", group=2, products=1)
+        workers = client.run(os.getpid)
+    assert len(set(workers.values())) == 2
+    assert os.getpid() not in workers.values()
+    proofs.same(proofs.forms_of(layer, U), shared, alone)
+    assert not multiprocessing.active_children()
 
 
 def test_progress_counts_directions():
