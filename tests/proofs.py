@@ -80,11 +80,15 @@ def proof(form, pairs, number=0):
     w = w[number][:, None]
     product = left.T @ (w * (right @ x)) + right.T @ (w * (left @ x))
     product = product, l_unit * r_unit * w_unit * x_unit / 2
-    k = len(lam)
+    return Proof(minus(product, (x * lam, x_unit * lam_unit)), defect(pairs[1]))
+
+
+def defect(vectors):
+    """Return I − VᵀV, exactly."""
+    x, unit = integers(np.asarray(vectors))
+    k = x.shape[1]
     identity = objects([int(i == j) for i in range(k) for j in range(k)], (k, k)), Fraction(1)
-    return Proof(
-        minus(product, (x * lam, x_unit * lam_unit)), minus(identity, (x.T @ x, x_unit * x_unit))
-    )
+    return minus(identity, (x.T @ x, unit * unit))
 
 
 def width(form, pairs, tolerance=0.0, number=0):
@@ -97,19 +101,19 @@ def width(form, pairs, tolerance=0.0, number=0):
 
 def radius(form, pairs, tolerance=0.0, number=0):
     """Return how far each eigenvalue may be, of pairs whose residual and defect are accepted."""
-    residual, defect = proof(form, pairs, number).squares()
+    residual, off = proof(form, pairs, number).squares()
     vectors = pairs[1]
-    assert defect <= accepted_defect(len(vectors), vectors.dtype) ** 2
+    assert off <= accepted_defect(len(vectors), vectors.dtype) ** 2
     assert residual <= width(form, pairs, tolerance, number) ** 2
-    return root(residual / (1 - root(defect)))
+    return root(residual / (1 - root(off)))
 
 
 def distance(form, pairs, number=0):
     """Return a bound of `‖Q − VΛVᵀ‖_F`, of all d pairs: that of `Q (I − VVᵀ) + R Vᵀ`."""
     radius(form, pairs, number=number)
-    residual, defect = proof(form, pairs, number).squares()
+    residual, off = proof(form, pairs, number).squares()
     size = norm(integers(matrix_of(form, number)))
-    return root(residual * (1 + root(defect))) + size * root(defect)
+    return root(residual * (1 + root(off))) + size * root(off)
 
 
 def known_magnitudes(form, number=0):

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
+import proofs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from refbilinear.analysis.comparison import (
 from refbilinear.analysis.eigenpairs import Spectrum
 from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.certificates import ACCEPTED
-from refbilinear.oracle.rationals import integers, minus, norm, objects, root
+from refbilinear.oracle.rationals import integers, norm, root
 from strategies import FLOATS
 
 
@@ -47,17 +48,10 @@ def angle_error(A, B):
     defect is S have the angles of orthonormal ones but for ‖S‖. Inverse functions: two roundings.
     """
     (d, a), b, dtype = A.shape, B.shape[1], A.dtype
-    defects = sum(float(norm(integers_of_defect(columns))) for columns in (A, B))
+    defects = sum(float(norm(proofs.defect(columns))) for columns in (A, B))
     products = (gamma(d, dtype) + gamma(d + a + 1, dtype)) * math.sqrt(a * b) * (1 + math.sqrt(a))
     svd = ACCEPTED * d * float(np.finfo(dtype).eps) * math.sqrt(b)
     return math.sqrt(2) * (products + svd + defects) + gamma(2, dtype) * math.pi / 2
-
-
-def integers_of_defect(columns):
-    x, unit = integers(columns)
-    k = x.shape[1]
-    identity = objects([int(i == j) for i in range(k) for j in range(k)], (k, k)), Fraction(1)
-    return minus(identity, (x.T @ x, unit * unit))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
