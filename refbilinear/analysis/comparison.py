@@ -43,18 +43,18 @@ def principal_angles(A: ArrayLike, B: ArrayLike) -> Array:
 
     Parameters
     ----------
-    A, B : (d, a), (d, b) array_like
-        Orthonormal columns.
+    A, B : (d, a), (d, b) array_like of float32 or float64
+        Orthonormal columns, to half the digits: `‖I − AᵀA‖_F ≤ a √(2u)`.
 
     Returns
     -------
     (min(a, b),) array
-        From 0 to π/2.
+        From 0 to π/2, good to some u and to what the columns lack of being orthonormal.
 
     Raises
     ------
-    ValueError
-        For columns that are not orthonormal.
+    ValueError, TypeError
+        For columns that are not orthonormal or do not fit, and for exact numbers.
 
     References
     ----------
@@ -126,9 +126,9 @@ def clusters(eigenvalues: ArrayLike, tolerance: float) -> tuple[tuple[int, ...],
     """
     values = enter("eigenvalues", eigenvalues, {"k": None})
     require_finite("eigenvalues", values)
-    width = require_non_negative("tolerance", tolerance) * np.abs(values).max(initial=0)
-    order = np.argsort(values, kind="stable")
-    breaks = np.flatnonzero(~(np.diff(values[order]) <= width)) + 1
+    width, order = _width(values, tolerance), np.argsort(values, kind="stable")
+    with np.errstate(over="ignore"):
+        breaks = np.flatnonzero(~(np.diff(values[order]) <= width)) + 1
     groups = np.split(order, breaks) if len(order) else []
     return tuple(sorted(tuple(sorted(group.tolist())) for group in groups))
 
@@ -162,7 +162,7 @@ def assignment(gains: ArrayLike) -> Array:
     n, m = array.shape
     if n > m:
         raise ValueError(f"gains must have at most as many rows as columns; got {(n, m)}")
-    costs = -array / max(1.0, np.abs(array).max(initial=0))
+    costs = -np.ldexp(array, -np.frexp(np.abs(array).max(initial=0))[1])
     rows, columns = np.zeros(n), np.zeros(m)
     owner = np.full(m, -1)
     for row in range(n):
@@ -177,12 +177,13 @@ def match(first: Spectrum, second: Spectrum, tolerance: float) -> tuple[Match, .
 
     The overlap of two clusters is the cosine of their projectors,
     `‖V_aᵀV_b‖_F² / √(|a| |b|)`: it depends on no sign, and on no basis of a cluster. Clusters of
-    positive and of negative eigenvalues are not matched: they would do the opposite.
+    positive and of negative eigenvalues are not matched: they would do the opposite. One that comes
+    within the tolerance of 0 has no sign, and is matched with its like.
 
     Parameters
     ----------
     first, second : Spectrum
-        Over the same d.
+        Over the same d, float32 or float64.
     tolerance : float
         What separates clusters, of |λ₁|; see `clusters`.
 
@@ -192,6 +193,11 @@ def match(first: Spectrum, second: Spectrum, tolerance: float) -> tuple[Match, .
         By descending overlap. As many as the smaller number of clusters, less those for which no
         partner of their sign was left.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For spectra that do not fit each other, are not finite or not orthonormal.
+
     Examples
     --------
     >>> a = Spectrum(np.array([3.0, 2.0]), np.eye(2))
@@ -199,18 +205,15 @@ def match(first: Spectrum, second: Spectrum, tolerance: float) -> tuple[Match, .
     >>> match(a, b, 1e-9)
     (Match(first=(0,), second=(1,), overlap=1.0), Match(first=(1,), second=(0,), overlap=1.0))
     """
-    parts = [
-        [(members, _columns(pairs, members)) for members in clusters(pairs.eigenvalues, tolerance)]
-        for pairs in (first, second)
-    ]
-    enter("second", second.eigenvectors, {"d": len(first.eigenvectors), "k": None})
-    if len(parts[0]) > len(parts[1]):
+    pairs, others = _enter_spectrum("first", first), _enter_spectrum("second", second)
+    sizes, dtype = {"d": len(pairs.eigenvectors), "k": None}, pairs.eigenvectors.dtype
+    enter("second", others.eigenvectors, sizes, dtype=dtype, match="to match first")
+    few, many = _parts(pairs, tolerance), _parts(others, tolerance)
+    if len(few) > len(many):
         return tuple(Match(a, b, o) for b, a, o in match(second, first, tolerance))
-    gains = np.array([[_overlap(A, B) for _, B in parts[1]] for _, A in parts[0]])
-    signs = [_signs(pairs, of) for pairs, of in zip((first, second), parts, strict=True)]
-    gains = np.where(np.equal.outer(*signs), gains.reshape(len(parts[0]), len(parts[1])), -1)
+    gains = np.array([[_gain(a, b) for b in many] for a in few]).reshape(len(few), len(many))
     found = [
-        Match(parts[0][a][0], parts[1][b][0], float(gains[a, b]))
+        Match(few[a].members, many[b].members, float(gains[a, b]))
         for a, b in enumerate(assignment(gains))
         if gains[a, b] >= 0
     ]
@@ -244,11 +247,14 @@ def compare(spectra: Sequence[Spectrum], tolerance: float) -> Iterator[Compariso
 
 
 def _enter_columns(name: str, value: ArrayLike) -> Array:
-    """Return a (d, k) array of orthonormal columns: to k √u, which their angles cannot notice."""
+    """Return a (d, k) array of orthonormal columns, to k √(2u): half of the digits."""
     array = enter(name, value, {"d": None, "k": None})
+    if array.dtype == object:
+        raise TypeError(f"{name} must be float32 or float64: unit vectors are not rational")
     require_finite(name, array)
     k = array.shape[1]
-    defect = np.linalg.norm(np.eye(k, dtype=array.dtype) - array.T @ array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        defect = np.linalg.norm(np.eye(k, dtype=array.dtype) - array.T @ array)
     if not defect <= k * np.sqrt(np.finfo(array.dtype).eps):
         raise ValueError(
             f"{name} must have orthonormal columns; ‖I − {name}ᵀ{name}‖ is {defect:.1e}"
@@ -256,19 +262,44 @@ def _enter_columns(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def _columns(pairs: Spectrum, members: tuple[int, ...]) -> Array:
-    return _enter_columns("eigenvectors", np.asarray(pairs.eigenvectors)[:, list(members)])
+def _enter_spectrum(name: str, pairs: Spectrum) -> Spectrum:
+    vectors = _enter_columns(name, pairs.eigenvectors)
+    sizes, match = {"k": vectors.shape[1]}, "to match the eigenvectors"
+    values = enter("eigenvalues", pairs.eigenvalues, sizes, dtype=vectors.dtype, match=match)
+    return Spectrum(values, vectors)
 
 
-def _overlap(A: Array, B: Array) -> float:
-    """Return `‖AᵀB‖_F² / √(ab)`, no more than 1."""
-    along = np.linalg.norm(A.T @ B) ** 2
-    return float(min(along / np.sqrt(A.shape[1] * B.shape[1]), 1))
+def _width(values: Array, tolerance: float) -> float:
+    """Return `tolerance · |λ₁|`."""
+    tolerance = require_non_negative("tolerance", tolerance)
+    return tolerance * float(np.abs(values).max(initial=0))
 
 
-def _signs(pairs: Spectrum, of: list[tuple[tuple[int, ...], Array]]) -> Array:
-    """Return the sign of the sum of each cluster's eigenvalues."""
-    return np.array([np.sign(pairs.eigenvalues[list(members)].sum()) for members, _ in of])
+class _Part(NamedTuple):
+    """A cluster: its places, its eigenvectors and its sign, 0 if it comes within `width` of 0."""
+
+    members: tuple[int, ...]
+    columns: Array
+    sign: float
+
+
+def _parts(pairs: Spectrum, tolerance: float) -> list[_Part]:
+    values, vectors = pairs
+    width, parts = _width(values, tolerance), []
+    for members in clusters(values, tolerance):
+        places = list(members)
+        sign = np.sign(values[places[0]]) if np.abs(values[places]).min() > width else 0
+        parts.append(_Part(members, vectors[:, places], float(sign)))
+    return parts
+
+
+def _gain(first: _Part, second: _Part) -> float:
+    """Return `‖AᵀB‖_F² / √(ab)`, no more than 1, and −1 for clusters of other signs."""
+    if first.sign != second.sign:
+        return -1.0
+    along = first.columns.T @ second.columns
+    size = np.sqrt(len(first.members) * len(second.members))
+    return float(min(np.sum(along * along) / size, 1))
 
 
 def _augment(costs: Array, rows: Array, columns: Array, owner: Array, row: int) -> None:

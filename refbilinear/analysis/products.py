@@ -32,7 +32,8 @@ from refbilinear.analysis.grams import (
     symmetrised_roundings,
 )
 from refbilinear.analysis.layers import jacobian, require_same, stages
-from refbilinear.oracle.bounds import forward_roundings
+from refbilinear.oracle.bounds import forward_roundings, gamma
+from refbilinear.oracle.inertia import inertia
 from refbilinear.spec.arrays import Array, affine, constant, enter, first_index, require_finite
 from refbilinear.spec.layer import BilinearLayer, forward
 from refbilinear.spec.mlp import BilinearMLP, parameters
@@ -141,11 +142,12 @@ def gaussian(
     Parameters
     ----------
     first, second : BilinearLayer or BilinearMLP
-        Of one layer, one d_in, one d_out and one number type.
+        Of one layer, one d_in, one d_out and one number type. (Deeper ones are refused: a model of
+        two layers has moments of degree 8.)
     mean : (d_in,) array_like, optional
         μ, by default 0.
     covariance : (d_in, d_in) array_like, optional
-        Σ, by default I. Symmetric without tolerance; that it is positive semidefinite is believed.
+        Σ, by default I. Symmetric without tolerance, positive semidefinite up to rounding.
     outputs : {"whole", "each", "pairs"}
         What to return, see this module.
 
@@ -156,7 +158,9 @@ def gaussian(
     Raises
     ------
     ValueError, TypeError
-        For models or moments that do not fit, a model of several layers, or a negative variance.
+        For models or moments that do not fit, a model of several layers, or a covariance that is
+        not positive semidefinite: decided exactly in rationals; in floats, an eigenvalue of the
+        correlations above −d γ_{d+1} may be rounding, one below −3 d γ_{d+1} is refused.
 
     Examples
     --------
@@ -434,10 +438,48 @@ def _enter_moments(
         spread = enter("covariance", spread, sizes, dtype=dtype, match="to match first")
         require_finite("covariance", spread)
         require_symmetric("covariance", spread)
-        if not (spread.diagonal() >= 0).all():
-            index = first_index(~(spread.diagonal() >= 0))[0]
-            raise ValueError(
-                f"covariance must have variances of at least 0; got {spread[index, index]} "
-                f"at ({index}, {index})"
-            )
+        _require_semidefinite("covariance", spread)
     return mean, spread
+
+
+def _require_semidefinite(name: str, spread: Array) -> None:
+    """Raise ValueError for a symmetric matrix that is certainly not positive semidefinite."""
+    if not (spread.diagonal() >= 0).all():
+        index = first_index(~(spread.diagonal() >= 0))[0]
+        raise ValueError(
+            f"{name} must have variances of at least 0; got {spread[index, index]} "
+            f"at ({index}, {index})"
+        )
+    exact = spread.dtype == object
+    if inertia(spread).negative if exact else not _may_be_semidefinite(spread):
+        raise ValueError(
+            f"{name} must be positive semidefinite; some combination of the inputs has a "
+            "variance that is certainly negative"
+        )
+
+
+def _may_be_semidefinite(spread: Array) -> bool:
+    """Return whether rounding may have made a matrix of variances ≥ 0 of a semidefinite one.
+
+    With D² the diagonal, the correlations `H = D⁻¹ΣD⁻¹`. If their entries are off by γ_{d+1}, as
+    sums of d products are, no eigenvalue moves by more than d γ_{d+1}; and while all are above as
+    much (and a little), Cholesky's elimination does not break down (Demmel 1989; Higham, *Accuracy
+    and Stability of Numerical Algorithms*, theorem 10.7). So with twice that added, a breakdown is
+    proof: H has an eigenvalue below −d γ_{d+1}. One below −3 d γ_{d+1} does break it down.
+    """
+    varies = spread.diagonal() > 0
+    if spread[~varies].any():
+        return False
+    kept = spread[np.ix_(varies, varies)].astype(np.float64)
+    power = -(np.frexp(kept.diagonal())[1] // 2)
+    with np.errstate(over="ignore"):
+        kept = np.ldexp(kept, power + power[:, None])
+    if not np.isfinite(kept).all():
+        return False
+    d = len(kept)
+    kept[range(d), range(d)] *= 1 + 2 * (d + 1) * gamma(d + 2, spread.dtype)
+    try:
+        np.linalg.cholesky(kept)
+    except np.linalg.LinAlgError:
+        return False
+    return True

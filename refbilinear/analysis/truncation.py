@@ -8,16 +8,16 @@ embedding, which stays; those of *input space* contain it. Truncations to the sa
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from refbilinear.analysis.directions import spectrum
 from refbilinear.analysis.eigenpairs import Spectrum, contributions, require_rank
-from refbilinear.spec.arrays import Array, constant, enter, require_count
+from refbilinear.spec.arrays import Array, constant, enter, require_count, require_finite
 from refbilinear.spec.layer import BilinearLayer
-from refbilinear.spec.mlp import BilinearMLP, fold
+from refbilinear.spec.mlp import BilinearMLP, fold, parameters
 
 
 class AffineParts(NamedTuple):
@@ -53,6 +53,13 @@ def affine_parts(layer: BilinearLayer, U: ArrayLike) -> AffineParts:
     AffineParts
         Those of `output_form`, of which the quadratic part is never formed.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a U that does not fit, and for numbers that are not finite.
+    OverflowError
+        For parts beyond the largest number of the dtype.
+
     Examples
     --------
     (x₀ + 1)(x₁ + 2) = x₀x₁ + 2x₀ + x₁ + 2:
@@ -61,18 +68,10 @@ def affine_parts(layer: BilinearLayer, U: ArrayLike) -> AffineParts:
     AffineParts(linear=array([[2., 1.]]), constant=array([2.]))
     """
     U = _enter_directions(layer, U)
-    weights = U if layer.w_out is None else U @ layer.w_out
-    linear = constant(0, (len(U), layer.d_in), layer.dtype)
-    constants = constant(0, len(U), layer.dtype)
-    if layer.b_right is not None:
-        linear = linear + (weights * layer.b_right) @ layer.w_left
-    if layer.b_left is not None:
-        linear = linear + (weights * layer.b_left) @ layer.w_right
-    if layer.w_skip is not None:
-        linear = linear + U @ layer.w_skip
-    if layer.b_left is not None and layer.b_right is not None:
-        constants = constants + (weights * layer.b_left) @ layer.b_right
-    return AffineParts(linear, constants if layer.b_out is None else constants + U @ layer.b_out)
+    for name, array in (*parameters(layer).items(), ("U", U)):
+        require_finite(name, array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _representable(_affine_parts(layer, U))
 
 
 def forms(
@@ -98,6 +97,13 @@ def forms(
     -------
     Forms
 
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit, and for numbers that are not finite.
+    OverflowError
+        For eigenvalues, linear or constant parts beyond the largest number of the dtype.
+
     Examples
     --------
     >>> squares = BilinearLayer([[1, 1], [1, -1]], [[1, 1], [1, -1]])
@@ -107,12 +113,15 @@ def forms(
     U = np.eye(layer.d_out, dtype=layer.dtype) if U is None else _enter_directions(layer, U)
     if not len(U):
         raise ValueError("U must have at least one direction; got none")
-    spectra = tuple(spectrum(layer, u, k, embed=embed) for u in U)
+    plain = BilinearLayer(layer.w_left, layer.w_right, layer.w_out)
+    spectra = tuple(spectrum(plain, u, k, embed=embed) for u in U)
     if not layer.has_constant:
         return Forms(spectra, None)
     linear, constants = affine_parts(layer, U)
-    linear = linear if embed is None else linear @ np.asarray(embed)
-    return Forms(spectra, AffineParts(linear, constants))
+    if embed is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            linear = linear @ np.asarray(embed)
+    return Forms(spectra, _representable(AffineParts(linear, constants)))
 
 
 def model_space_forms(
@@ -186,7 +195,7 @@ def truncate(forms: Forms, k: int) -> BilinearLayer:
     >>> truncate(forms(layer), 1).w_left, truncate(forms(layer), 1).b_out
     (array([[1., 0.]]), array([7.]))
     """
-    vectors, values = zip(*(_first(pairs, k) for pairs in forms.spectra), strict=True)
+    vectors, values = zip(*(_first(pairs, k) for pairs in _entered(forms)), strict=True)
     w = np.concatenate(vectors)
     w_out = constant(0, (len(values), len(w)), w.dtype)
     for o, of_form in enumerate(values):
@@ -289,8 +298,11 @@ def input_error_bound(forms: Forms, k: int, x: ArrayLike) -> Array:
     array([5.])
     """
     x = _enter_x(forms, x)
-    left = np.array([_magnitude_after(pairs, k) for pairs in forms.spectra], x.dtype)
-    bound: Array = np.sum(x * x, axis=-1)[..., None] * left
+    left = np.array([_magnitude_after(pairs, k) for pairs in _entered(forms)], x.dtype)
+    power = np.frexp(np.abs(x).max(axis=-1, initial=0))[1][..., None]
+    scaled = np.ldexp(x, -power)
+    with np.errstate(over="ignore", under="ignore"):
+        bound: Array = np.ldexp(np.sum(scaled * scaled, axis=-1, keepdims=True) * left, 2 * power)
     return bound
 
 
@@ -319,7 +331,7 @@ def norm_errors(forms: Forms, k: int) -> Array:
     >>> norm_errors(forms(layer), 1)
     array([1.])
     """
-    return np.array([np.linalg.norm(_tail(pairs, k)) for pairs in forms.spectra])
+    return np.array([_length(_tail(pairs, k)) for pairs in _entered(forms)])
 
 
 def _enter_directions(layer: BilinearLayer, U: ArrayLike) -> Array:
@@ -327,10 +339,42 @@ def _enter_directions(layer: BilinearLayer, U: ArrayLike) -> Array:
     return enter("U", U, sizes, dtype=layer.dtype, match="to match the layer")
 
 
+def _affine_parts(layer: BilinearLayer, U: Array) -> AffineParts:
+    weights = U if layer.w_out is None else U @ layer.w_out
+    linear = constant(0, (len(U), layer.d_in), layer.dtype)
+    constants = constant(0, len(U), layer.dtype)
+    if layer.b_right is not None:
+        linear = linear + (weights * layer.b_right) @ layer.w_left
+    if layer.b_left is not None:
+        linear = linear + (weights * layer.b_left) @ layer.w_right
+    if layer.w_skip is not None:
+        linear = linear + U @ layer.w_skip
+    if layer.b_left is not None and layer.b_right is not None:
+        constants = constants + (weights * layer.b_left) @ layer.b_right
+    return AffineParts(linear, constants if layer.b_out is None else constants + U @ layer.b_out)
+
+
+def _representable(parts: AffineParts) -> AffineParts:
+    """Return the parts if they are finite, as exact numbers always are."""
+    dtype = parts.linear.dtype
+    if not (dtype.hasobject or all(np.isfinite(part).all() for part in parts)):
+        raise OverflowError(f"linear or constant parts exceed the largest {dtype}: scale it down")
+    return parts
+
+
+def _entered(forms: Forms) -> tuple[Spectrum, ...]:
+    """Return the spectra of forms, of which there must be one."""
+    if not forms.spectra:
+        raise ValueError("forms must have at least one spectrum; got none")
+    return forms.spectra
+
+
 def _enter_x(forms: Forms, x: ArrayLike) -> Array:
-    vectors = forms.spectra[0].eigenvectors
+    vectors = _entered(forms)[0].eigenvectors
     sizes, match = {"d": len(vectors)}, "to match the forms"
-    return enter("x", x, sizes, dtype=vectors.dtype, batched=True, match=match)
+    x = enter("x", x, sizes, dtype=vectors.dtype, batched=True, match=match)
+    require_finite("x", x)
+    return x
 
 
 def _behind_embedding(model: BilinearMLP) -> BilinearLayer:
@@ -350,6 +394,12 @@ def _tail(pairs: Spectrum, k: int) -> Array:
     if known < d:
         raise ValueError(f"forms must have all {d} eigenvalues; got {known}")
     return pairs.eigenvalues[require_rank("k", require_count("k", k, 0), d) :]
+
+
+def _length(values: Array) -> Any:
+    """Return the norm, of numbers whose squares may over- or underflow."""
+    power = np.frexp(np.abs(values).max(initial=0))[1]
+    return np.ldexp(np.linalg.norm(np.ldexp(values, -power)), power)
 
 
 def _magnitude_after(pairs: Spectrum, k: int) -> float:

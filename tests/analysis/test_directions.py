@@ -1,18 +1,20 @@
 """Spectra straight from the weights: every way against the dense one, by certificates."""
 
 import multiprocessing
+import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import proofs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
-from refbilinear import BilinearLayer, BilinearMLP, fold, homogeneous_matrix, output_form
+from refbilinear import BilinearLayer, BilinearMLP, homogeneous_matrix, output_form
 from refbilinear.analysis import directions as module
 from refbilinear.analysis import lanczos
 from refbilinear.analysis.directions import (
@@ -24,11 +26,15 @@ from refbilinear.analysis.directions import (
     spectrum,
 )
 from refbilinear.analysis.eigenpairs import Spectrum
-from refbilinear.oracle import certify
+from refbilinear.oracle.bounds import gamma
+from refbilinear.oracle.certificates import ACCEPTED, certify
+from refbilinear.oracle.rationals import norm
 from strategies import FLOATS, LAYOUTS, layers, plain, random_array, random_layer
 
-TIGHT = 2.0**-44
-"""A residual that is within what `certify` accepts of the sizes below."""
+
+def tight(d, dtype=np.float64):
+    """Return the residual, in units of |λ₁|, that certificates accept of an exact method."""
+    return ACCEPTED * d * float(np.finfo(dtype).eps)
 
 
 def normal_layer(seed, d_in, d_hidden, d_out, dtype=np.float64):
@@ -52,16 +58,6 @@ def planted(values, d, seed=0):
     return layer
 
 
-def certified(pairs, form):
-    """The pairs are the leading ones of the form, by certificate, in order and with their signs."""
-    proof = certify(pairs, form)
-    assert proof.certified, proof.reasons
-    values, vectors = pairs
-    assert values.dtype == vectors.dtype == form.dtype
-    peaks = np.abs(vectors).argmax(axis=0) if len(vectors) else []
-    assert (vectors[peaks, np.arange(len(values))] > 0).all()
-
-
 def ranks(d):
     return sorted({0, 1, min(2, d), d})
 
@@ -75,13 +71,15 @@ def ranks(d):
 def test_every_method_finds_the_dense_spectrum(dtype, data):
     layer = data.draw(layers(dtype))
     u = random_array(np.random.default_rng(layer.d_in), layer.d_out, dtype)
-    form = output_form(layer, u).matrix
+    form = proofs.forms_of(layer, [u])
+    known = proofs.known_magnitudes(form)
     methods = ["auto", "dense", "lanczos"] + ["factored"] * (2 * layer.d_hidden <= layer.d_in)
     k = data.draw(st.sampled_from(ranks(layer.d_in)))
     for method in methods:
         pairs = spectrum(layer, u, k, method)
         assert pairs.eigenvectors.shape == (layer.d_in, k)
-        certified(pairs, form)
+        assert pairs.eigenvalues.dtype == pairs.eigenvectors.dtype == dtype
+        proofs.leading(form, pairs, known=known)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -92,7 +90,7 @@ def test_few_units_leave_exact_zeros(sizes, dtype):
     u = np.ones(4, dtype)
     values, vectors = spectrum(layer, u)
     assert (values[2 * h :] == 0).all()
-    certified(Spectrum(values, vectors), output_form(layer, u).matrix)
+    proofs.leading(proofs.forms_of(layer, [u]), Spectrum(values, vectors))
     assert module._choice(d, h, d) == "factored"
 
 
@@ -100,36 +98,43 @@ def test_dependent_units_are_no_harm():
     """Parallel, equal and zero rows: [L; R] has rank 2 of 8, and the QR still an orthonormal Z."""
     a, b, z = np.eye(9)[2], np.full(9, 0.5), np.zeros(9)
     layer = BilinearLayer([a, 2 * a, b, z], [b, b, b, a], [[1, -3, 2, 5]])
-    certified(spectrum(layer, [1], method="factored"), output_form(layer, [1]).matrix)
+    proofs.leading(proofs.forms_of(layer, [[1]]), spectrum(layer, [1], method="factored"))
 
 
 @pytest.mark.parametrize("method", ["dense", "factored", "lanczos"])
 def test_units_that_cancel_leave_what_rounding_leaves_of_them(method):
-    """A form of zero from units of length 1: no way is better than u Σ |w_h| ‖l_h‖ ‖r_h‖."""
-    a, b = np.random.default_rng(27).standard_normal((2, 9))
+    """A form of zero, exactly, from units of length 1: what is found is within its residuals of 0."""
+    a, b = np.random.default_rng(27).integers(-99, 99, (2, 9)) / 64
     layer = BilinearLayer([a, b, 3 * a], [b, a, b], [[3, 3, -2]])
-    found = spectra(layer, [[1.0]], 4, method=method)
-    assert abs(found.eigenvalues).max() <= 2.0**-48 * np.linalg.norm(a) * np.linalg.norm(b)
+    form = proofs.forms_of(layer, [[1]])
+    assert not proofs.matrix_of(form).any()
+    found = spectra(layer, [[1.0]], 4, method=method).spectrum(0)
+    proofs.near(found.eigenvalues, [0] * 4, proofs.radius(form, found))
 
 
 def test_units_without_weight_are_left_out():
     """One unit of seven counts, so the factored problem is of size 2 of 4."""
     layer = normal_layer(2, 4, 7, 1)
     layer = replace(layer, w_out=[[0, 0, 3.0, 0, 0, 0, 0]])
-    certified(spectrum(layer, [1], method="factored"), output_form(layer, [1]).matrix)
+    proofs.leading(proofs.forms_of(layer, [[1]]), spectrum(layer, [1], method="factored"))
     with pytest.raises(ValueError, match="must not be factored for 2 · 7 units"):
         spectrum(replace(layer, w_out=np.ones((1, 7))), [1], method="factored")
 
 
 def test_one_unit_has_the_two_eigenvalues_of_the_formula():
-    """λ± = (w/2)(l·r ± ‖l‖‖r‖), of lengths and a dot product that are integers."""
+    """λ± = (w/2)(l·r ± ‖l‖‖r‖), of lengths and a dot product that are integers; v± ∝ l/5 ± r/13."""
     layer = BilinearLayer([[3, 4, 0, 0, 0]], [[0, 5, 12, 0, 0]], [[2]])
-    values, vectors = spectrum(layer, [1])
-    np.testing.assert_allclose(values[:2], [20 + 65, 20 - 65], rtol=2.0**-48)
-    assert not values[2:].any()
-    for sign, mine in zip((1, -1), vectors.T, strict=False):
-        want = layer.w_left[0] / 5 + sign * layer.w_right[0] / 13
-        assert abs(abs(mine @ want) - np.linalg.norm(want)) <= 2.0**-48
+    pairs = spectrum(layer, [1])
+    far = proofs.radius(proofs.forms_of(layer, [[1]]), pairs)
+    for value, known in zip(pairs.eigenvalues, [20 + 65, 20 - 65, 0, 0, 0], strict=True):
+        assert abs(Fraction(value) - known) <= far
+    left, right = laws.exact(layer.w_left[0]) / 5, laws.exact(layer.w_right[0]) / 13
+    proof = certify(pairs, output_form(layer, [1]))  # of integers, so the form is not rounded
+    for number, want in enumerate((left + right, left - right)):
+        v = laws.exact(pairs.eigenvectors[:, number])
+        (bound,) = (c.projector for c in proof.clusters if c.pairs == (number,))
+        off = np.outer(v, v) - np.outer(want, want) / (want @ want)
+        assert np.sum(off * off) <= Fraction(bound) ** 2
 
 
 @pytest.mark.parametrize("method", ["auto", "embedded", "dense", "lanczos"])
@@ -137,31 +142,20 @@ def test_one_unit_has_the_two_eigenvalues_of_the_formula():
 def test_behind_an_embedding_the_spectrum_is_that_of_input_space(sizes, method):
     d_model, d_in = sizes
     layer = normal_layer(3, d_model, 6, 2)
-    E = np.random.default_rng(4).integers(-3, 4, (d_model, d_in)).astype(float)
-    form = output_form(fold(BilinearMLP(E, [layer], None)), [1, -2]).matrix
+    E = np.random.default_rng(4).standard_normal((d_model, d_in))
+    form = proofs.forms_of(BilinearMLP(E, [layer], None), [[1, -2]])
+    known = proofs.known_magnitudes(form)
     for k in ranks(d_in):
         pairs = spectrum(layer, [1, -2], k, method, E)
         assert pairs.eigenvectors.shape == (d_in, k)
-        # Folding and the QR each round on their own way; the form is only known to that.
-        allowed = (
-            64
-            * 2.0**-52
-            * np.linalg.norm(E, 2) ** 2
-            * np.linalg.norm(output_form(layer, [1, -2]).matrix)
-        )
-        Q = pairs.eigenvectors.T @ form @ pairs.eigenvectors
-        assert np.linalg.norm(Q - np.diag(pairs.eigenvalues)) <= 64 * allowed
-        assert np.linalg.norm(pairs.eigenvectors.T @ pairs.eigenvectors - np.eye(k)) <= 2.0**-44
-        want = np.linalg.eigvalsh(form)
-        want = want[np.argsort(-abs(want))][:k]
-        assert abs(np.sort(want) - np.sort(pairs.eigenvalues)).max(initial=0) <= 64 * allowed
+        proofs.leading(form, pairs, known=known)
 
 
 def test_few_units_behind_an_embedding_are_factored():
     layer = normal_layer(5, 6, 1, 1)
-    E = np.random.default_rng(6).integers(-3, 4, (6, 4)).astype(float)
+    E = np.random.default_rng(6).standard_normal((6, 4))
     pairs = spectrum(layer, [1], embed=E)
-    certified(pairs, output_form(fold(BilinearMLP(E, [layer], None)), [1]).matrix)
+    proofs.leading(proofs.forms_of(BilinearMLP(E, [layer], None), [[1]]), pairs)
     assert not pairs.eigenvalues[2:].any()
 
 
@@ -172,13 +166,10 @@ def test_a_model_has_two_spectra_by_name():
     model, u = BilinearMLP(E, [layer], head, residual=True), np.array([1.0, 0, -1, 2])
     in_inputs, in_model = input_spectrum(model, u, 2), model_spectrum(model, u)
     assert in_inputs.eigenvectors.shape == (5, 2)
-    want = np.linalg.eigvalsh(output_form(fold(model), u).matrix)
-    np.testing.assert_allclose(
-        np.sort(in_inputs.eigenvalues), np.sort(want[np.argsort(-abs(want))][:2]), rtol=2.0**-40
-    )
-    certified(in_model, output_form(layer, u @ head).matrix)
+    proofs.leading(proofs.forms_of(model, [u]), in_inputs)
+    proofs.leading(proofs.forms_of(BilinearMLP(None, [layer], head), [u]), in_model)
     bare = BilinearMLP(None, [layer], None)
-    certified(input_spectrum(bare, u[:3]), output_form(layer, u[:3]).matrix)
+    proofs.leading(proofs.forms_of(bare, [u[:3]]), input_spectrum(bare, u[:3]))
     with pytest.raises(ValueError, match="model must have one layer to have a spectrum; got 2"):
         input_spectrum(BilinearMLP(None, [layer, layer], None), u[:3])
 
@@ -187,7 +178,8 @@ def test_the_homogeneous_spectrum_holds_all_parts():
     layer = random_layer(np.random.default_rng(9), dtype=np.float64)
     u = np.ones(layer.d_out)
     form = homogeneous_matrix(output_form(layer, u))
-    certified(homogeneous_spectrum(layer, u), form)
+    pairs = homogeneous_spectrum(layer, u)
+    assert (proof := certify(pairs, form)).certified, proof.reasons
     assert homogeneous_spectrum(layer, u, 1).eigenvectors.shape == (layer.d_in + 1, 1)
 
 
@@ -213,11 +205,15 @@ def test_planted_spectra_are_found_with_their_multiplicities(known, formed, monk
     monkeypatch.setattr(lanczos, "CYCLE", 10)
     monkeypatch.setattr(module, "FORMED", 2**60 if formed else 0)
     layer = planted(known, 32)
-    form = output_form(layer, [1]).matrix
+    U, accepted = [[1.0], [-2.0]], tight(32)
+    form = proofs.forms_of(layer, U)
+    first = sorted([*known, *[0] * 32], key=abs, reverse=True)
     for k in (1, 4):
-        found = spectra(layer, [[1.0], [-2.0]], k, TIGHT, method="lanczos")
-        certified(found.spectrum(int(formed)), -2 * form if formed else form)
-        same_spectra(found, spectra(layer, [[1.0], [-2.0]], k, method="dense"))
+        found = spectra(layer, U, k, accepted, method="lanczos")
+        for number, u in enumerate(U):
+            pairs = found.spectrum(number)
+            far = proofs.radius(form, pairs, accepted, number)
+            proofs.near(pairs.eigenvalues, [value * int(u[0]) for value in first[:k]], far)
 
 
 @pytest.mark.parametrize("multiplicity", [2, 3, 5])
@@ -227,9 +223,11 @@ def test_ties_before_a_long_tail_are_found_whole(multiplicity):
     tail = np.linspace(-0.5, 0.5, d - multiplicity - len(apart))
     values = np.r_[[2.0] * multiplicity, apart, tail]
     layer = BilinearLayer(np.eye(d), np.eye(d), values[None])
+    form = proofs.forms_of(layer, [[1.0]])
     for tolerance in (1e-10, 1e-4):
-        found = spectra(layer, [[1.0]], multiplicity, tolerance, method="lanczos")
-        assert abs(found.eigenvalues[0] - 2).max() <= 4 * tolerance
+        found = spectra(layer, [[1.0]], multiplicity, tolerance, method="lanczos").spectrum(0)
+        far = proofs.radius(form, found, tolerance)
+        proofs.near(found.eigenvalues, [2] * multiplicity, far)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -239,32 +237,41 @@ def test_restarts_lose_nothing(dtype, monkeypatch):
     monkeypatch.setattr(lanczos, "CYCLE", 4)
     layer = normal_layer(10, 40, 50, 3, dtype)
     U = np.eye(3, dtype=dtype)
-    tolerance = TIGHT if dtype == np.float64 else 2.0**-18
+    tolerance, form = tight(40, dtype), proofs.forms_of(layer, U)
     found = spectra(layer, U, 3, tolerance, method="lanczos")
     assert found.residuals.dtype == dtype
-    for number, u in enumerate(U):
-        certified(found.spectrum(number), output_form(layer, u).matrix)
+    for number in range(3):
+        proofs.leading(form, found.spectrum(number), tolerance, number)
 
 
 def test_a_larger_form_is_found_by_its_residuals():
     """Kahan: as many eigenvalues within ‖R‖_F; and none that is larger was left out."""
     layer, U = normal_layer(11, 300, 200, 4), np.eye(4)
+    form = proofs.forms_of(layer, U)
     found = spectra(layer, U, 5, method="lanczos")
-    dense = spectra(layer, U, 5, method="dense")
-    assert (found.residuals <= 1e-10 * abs(found.eigenvalues[:, :1])).all()
-    same_spectra(found, dense)
+    proofs.same(form, found, spectra(layer, U, 5, method="dense"))
+    floor = 4 * 2.0**-53 * form.sizes[:, None]
+    assert (found.residuals <= 1e-10 * abs(found.eigenvalues[:, :1]) + floor).all()
 
 
-def same_spectra(found, other):
-    """Each |λ| within its radius, ‖R‖_F of both and what rounding leaves of it.
-
-    (By magnitude, because of λ and −λ a list may end with either.)
-    """
-    for mine, theirs, r, s in zip(
-        found.eigenvalues, other.eigenvalues, found.residuals, other.residuals, strict=True
-    ):
-        radius = np.linalg.norm(r) + np.linalg.norm(s) + 2.0**-44 * abs(mine).max(initial=0)
-        assert (abs(np.sort(abs(mine)) - np.sort(abs(theirs))) <= radius).all()
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("method", ["dense", "factored", "lanczos", "lanczos, formed"])
+def test_the_residuals_are_those_of_the_pairs(method, dtype, monkeypatch):
+    """What is returned is the exact ‖Qv − λv‖ but for the roundings of Q, Qv and the norm."""
+    method, *formed = method.split(", ")
+    monkeypatch.setattr(module, "FORMED", 2**60 if formed else 0)
+    layer, U = normal_layer(28, 60, 30, 3, dtype), np.eye(2, 3, dtype=dtype)
+    form = proofs.forms_of(layer, U)
+    found = spectra(layer, U, 4, method=method)
+    for number, sizes in enumerate(found.residuals):
+        residual, _ = proofs.proof(form, found.spectrum(number), number)
+        # The product with v and the subtraction, each of at most Φ; a norm of d squares.
+        off = gamma(form.roundings + 60 + 2, dtype) * float(form.sizes[number])
+        of_norm = gamma(60 + 3, dtype)
+        for column, size in zip(residual[0].T, sizes.tolist(), strict=True):
+            exact = norm((column, residual[1]))
+            slack = 2 * Fraction(off) + Fraction(of_norm) * exact
+            assert abs(Fraction(size) - exact) <= slack
 
 
 def test_a_product_that_errs_is_not_believed():
@@ -279,8 +286,43 @@ def test_a_product_that_errs_is_not_believed():
 
     found = lanczos.leading_pairs(product, (1, d), 2, 1e-10, np.zeros(1), 2000, 0)
     assert calls.count(2) == 2
-    np.testing.assert_allclose(found.eigenvalues, [[9, 8]], rtol=1e-10)
-    assert (found.residuals <= 9e-10).all()
+    assert (found.residuals <= 1e-10 * found.eigenvalues[:, :1]).all()
+    diagonal = BilinearLayer(np.eye(d), np.eye(d), Q.diagonal()[None])
+    pairs = Spectrum(found.eigenvalues[0], found.eigenvectors[0].T)
+    far = proofs.radius(proofs.forms_of(diagonal, [[1.0]]), pairs, 1e-10)
+    proofs.near(pairs.eigenvalues, [9, 8], far)
+
+
+MISTAKES = {
+    "shifted": lambda values, vectors: (values + 1e-9, vectors),
+    "a value of the wrong sign": lambda values, vectors: (values * [1, -1, 1], vectors),
+    "the wrong end": lambda values, vectors: (values[1:], vectors[:, 1:]),
+    "in another order": lambda values, vectors: (values[::-1], vectors[:, ::-1]),
+    "not normalised": lambda values, vectors: (values, 2 * vectors),
+    "one vector twice": lambda values, vectors: (values[[0, 0]], vectors[:, [0, 0]]),
+    "the other sign": lambda values, vectors: (values, -vectors),
+    "inputs in another order": lambda values, vectors: (values, vectors[::-1]),
+    "a rotation": lambda values, vectors: (values, vectors @ [[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES)
+def test_the_proofs_refuse_mistakes(mistake):
+    layer = normal_layer(29, 5, 7, 2)
+    form, pairs = proofs.forms_of(layer, [[1, 2]]), spectrum(layer, [1, 2], 3)
+    proofs.leading(form, pairs)
+    with pytest.raises(AssertionError):
+        proofs.leading(form, Spectrum(*mistake(*pairs)))
+
+
+def test_the_proofs_tell_spectra_apart():
+    layer = normal_layer(30, 6, 7, 2)
+    form, found = proofs.forms_of(layer, np.eye(2)), spectra(layer, np.eye(2), 6, method="dense")
+    second = type(found)(*(part[..., 1:] for part in found))
+    with pytest.raises(AssertionError):
+        proofs.same(form, type(found)(*(part[..., :-1] for part in found)), second)
+    with pytest.raises(AssertionError):
+        proofs.same(form, found, found._replace(eigenvalues=found.eigenvalues + 1e-9))
 
 
 # ---- what did not converge
@@ -297,15 +339,18 @@ def test_non_convergence_says_so_and_keeps_the_rest():
     assert np.isnan(found.eigenvalues[0]).all()
     assert np.isnan(found.eigenvectors[0]).all()
     assert found.residuals[0].max() > 0
-    np.testing.assert_allclose(found.eigenvalues[1], [1, 0, 0], atol=1e-10)
+    far = proofs.radius(proofs.forms_of(layer, np.eye(2)), found.spectrum(1), 1e-10, 1)
+    proofs.near(found.eigenvalues[1], [1, 0, 0], far)
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     laws.same(again.spectra.eigenvalues[1], found.eigenvalues[1])
 
 
 def test_a_tolerance_below_rounding_is_what_rounding_leaves():
-    found = spectra(normal_layer(14, 50, 60, 2), np.eye(2), 1, 0, method="lanczos")
-    assert (found.residuals <= 2.0**-40 * abs(found.eigenvalues)).all()
+    layer = normal_layer(14, 50, 60, 2)
+    found = spectra(layer, np.eye(2), 1, 0, method="lanczos")
+    floor = 4 * 2.0**-53 * proofs.forms_of(layer, np.eye(2)).sizes
+    assert (found.residuals <= floor[:, None]).all()
 
 
 # ---- many directions
@@ -327,7 +372,30 @@ def test_executors_give_the_same(name):
         shared = spectra(layer, U, 3, executor=executor, method="lanczos", group=2)
         with pytest.raises(NotConvergedError):
             spectra(layer, U, 3, executor=executor, method="lanczos", group=2, products=1)
-    same_spectra(shared, alone)
+    proofs.same(proofs.forms_of(layer, U), shared, alone)
+
+
+def test_a_cluster_gives_the_same():
+    """Two worker processes, through a scheduler: the layer, the results and the error travel."""
+    distributed = pytest.importorskip("distributed")
+    layer, U = normal_layer(15, 70, 80, 5), np.eye(5)
+    alone = spectra(layer, U, 3, method="lanczos")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.wait_for_workers(2)
+        executor = client.get_executor()
+        shared = spectra(layer, U, 3, executor=executor, method="lanczos", group=1)
+        with pytest.raises(NotConvergedError, match="5 of 5 directions did not converge"):
+            spectra(layer, U, 3, executor=executor, method="lanczos", group=2, products=1)
+        workers = client.run(os.getpid)
+    assert len(set(workers.values())) == 2
+    assert os.getpid() not in workers.values()
+    proofs.same(proofs.forms_of(layer, U), shared, alone)
+    assert not multiprocessing.active_children()
 
 
 def test_progress_counts_directions():
@@ -342,8 +410,9 @@ def test_spectra_are_those_of_each_direction(method):
     U = np.array([[1.0, 0, 2, 0], [0, 0, 0, 0], [0, 3, 0, -1]])
     found = spectra(layer, U, 4, method=method)
     assert found.residuals.shape == (3, 4)
-    for number, u in enumerate(U):
-        certified(found.spectrum(number), output_form(layer, u).matrix)
+    form = proofs.forms_of(layer, U)
+    for number in range(3):
+        proofs.leading(form, found.spectrum(number), number=number)
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -396,7 +465,9 @@ def test_the_seed_decides():
     layer = normal_layer(21, 60, 70, 1)
     one, two = (spectra(layer, [[1.0]], 2, method="lanczos", seed=s) for s in (0, 0))
     laws.same(one.eigenvectors, two.eigenvectors)
-    same_spectra(one, spectra(layer, [[1.0]], 2, method="lanczos", seed=5))
+    other = spectra(layer, [[1.0]], 2, method="lanczos", seed=5)
+    assert (other.eigenvectors != one.eigenvectors).any()
+    proofs.same(proofs.forms_of(layer, [[1.0]]), one, other)
 
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "broadcast"])
@@ -405,9 +476,8 @@ def test_every_layout_is_read_alike(layout):
     laid = BilinearLayer(*(LAYOUTS[layout](w) for w in (layer.w_left, layer.w_right, layer.w_out)))
     before = [w.tobytes() for w in (laid.w_left, laid.w_right, laid.w_out)]
     U = LAYOUTS[layout](np.eye(2))
-    same_spectra(
-        spectra(laid, U, 2, method="lanczos"), spectra(layer, plain(U), 2, method="lanczos")
-    )
+    pair = (spectra(one, V, 2, method="lanczos") for one, V in ((laid, U), (layer, plain(U))))
+    proofs.same(proofs.forms_of(layer, plain(U)), *pair)
     assert [w.tobytes() for w in (laid.w_left, laid.w_right, laid.w_out)] == before
 
 
@@ -425,11 +495,11 @@ def test_the_smallest_exact_problem_is_chosen_or_lanczos():
 def test_auto_takes_what_is_chosen():
     layer = normal_layer(23, 330, 400, 1)
     assert module._choice(330, 400, 1) == "lanczos"
-    pairs = spectrum(layer, [1], 1)
-    want = np.linalg.eigvalsh(output_form(layer, [1]).matrix)
-    assert abs(abs(pairs.eigenvalues[0]) - abs(want).max()) <= 1e-10 * abs(want).max()
-    many = spectra(layer, [[1.0]], 1)
+    pairs, many = spectrum(layer, [1], 1), spectra(layer, [[1.0]], 1)
     laws.same(many.eigenvalues[0], pairs.eigenvalues)
+    dense = spectra(layer, [[1.0]], 1, method="dense")
+    assert (many.eigenvectors != dense.eigenvectors).any()
+    proofs.same(proofs.forms_of(layer, [[1.0]]), many, dense)
 
 
 @pytest.mark.parametrize("name", ["w_left", "w_right", "w_out"])
