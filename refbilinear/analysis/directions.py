@@ -64,7 +64,7 @@ TOLERANCES = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
 PRODUCTS = 5000
 """How many products of one form are made before it counts as one that does not converge."""
 
-LARGE = 9
+LARGE = 7
 """From this many times the basis of Lanczos on, it is faster than the exact problem."""
 
 GROUP = 64

@@ -35,7 +35,7 @@ Flags = NDArray[np.bool_]
 Product = Callable[[Array, Places], Array]
 """Takes rows (n, d) and the number of the matrix that each meets; returns the products (n, d)."""
 
-KEPT, CYCLE = 20, 10
+KEPT, CYCLE = 30, 10
 """How many vectors a restart keeps beside the wanted ones; how many, and k more, are then added."""
 
 NEAR, UNLUCKY = 2.0**-6, 2.0**-10
@@ -74,6 +74,17 @@ class Ritz(NamedTuple):
     residuals: Array
 
 
+class Watch(NamedTuple):
+    """What is known while a random vector is in V in place of W, NaN where none has been yet."""
+
+    steps: Array
+    """(n,), since it came; infinite when they were enough."""
+    wanted: Array
+    """(n, k), the wanted values when it came."""
+    seen: Array
+    """(n, m), the magnitudes of all values at the last restart."""
+
+
 def leading_pairs(
     product: Product,
     shape: tuple[int, int],
@@ -93,52 +104,53 @@ def leading_pairs(
     m, keep, met = min(d, 2 * k + KEPT + CYCLE), k + KEPT, 0
     left = np.arange(n if k else 0)
     basis = _start(len(left), d, m, dtype, seed)
-    steps, seen = np.full(len(left), -1), np.full((len(left), m), np.inf)
-    replaced = np.full(len(left), False)
+    watch = Watch(*(np.full(s, np.nan) for s in (len(left), (len(left), k), (len(left), m))))
     while len(left) and products >= m - met:
         for place in range(met, m):
             _step(basis, place, met, product(basis.V[:, place], left))
         products, ritz = products - (m - met), _rayleigh_ritz(basis, m)
         accepted = tolerance * np.abs(ritz.values[:, 0]) + floor[left]
-        open_, new, needed = _awaited(basis, ritz, seen, accepted, k, keep)
-        small = np.all(open_ <= accepted[:, None], axis=1)
-        settled = small & ~new & (steps < 0)
-        steps = np.where(small & ~new & (steps >= 0), steps + (m - met), settled - 1)
-        done, worst = (steps >= np.maximum(needed, 1)) | (m == d), open_.argmax(axis=1)
+        lacking, needed = _awaited(basis, ritz, watch.seen, accepted, k, keep)
+        small = np.all(lacking <= accepted[:, None], axis=1)
+        same = np.all(np.abs(ritz.values[:, :k] - watch.wanted) <= accepted[:, None], axis=1)
+        steps = watch.steps + (m - met)
+        steps = np.where(steps >= needed, np.inf, steps)
+        done, worst = (small & same & np.isinf(steps)) | (m == d), lacking.argmax(axis=1)
         found.residuals[left] = ritz.residuals[:, :k]
         _multiply(product, basis, ritz, left, done, found)
         failed = done & ~np.all(found.residuals[left] <= accepted[:, None], axis=1)
-        worst[failed], steps[failed] = found.residuals[left[failed]].argmax(axis=1), -1
+        worst[failed] = found.residuals[left[failed]].argmax(axis=1)
         stay, met = (failed | ~done) & (m < d), keep
-        astray = stay & (failed | (replaced & ~small))
-        rest = _residual(product, basis, ritz, left, astray, worst)
+        begins = stay & small & ~same & ~np.isfinite(steps)
+        astray = failed | (stay & ~small & np.isinf(steps))
+        rest = _residual(product, basis, ritz, left, astray & stay, worst)
         astray &= lengths(rest) > 0
-        replaced |= settled | failed
-        basis, left = _restart(basis, ritz, m, keep, stay), left[stay]
+        basis = _restart(basis, ritz, m, keep, stay)
         _replace(basis, keep, astray[stay], rest[stay])
-        _replace(basis, keep, settled[stay], _random(basis))
-        steps, seen, replaced = steps[stay], np.abs(ritz.values[stay]), replaced[stay]
+        _replace(basis, keep, begins[stay], _random(basis))
+        wanted = np.where(begins[:, None], ritz.values[:, :k], watch.wanted)
+        watch = Watch(np.where(begins, 0, steps), wanted, np.abs(ritz.values))
+        left, watch = left[stay], Watch(*(part[stay] for part in watch))
     found.eigenvalues[left] = np.nan
     return found
 
 
 def _awaited(
     basis: Basis, ritz: Ritz, seen: Array, accepted: Array, k: int, keep: int
-) -> tuple[Array, Flags, Array]:
-    """Return what each pair lacks, whether one has shown since `seen`, and the steps that confirm.
+) -> tuple[Array, Array]:
+    """Return what each pair lacks, and how many steps of a random vector show what was missed.
 
     A wanted pair lacks its residual, another that has shown what may still make it a wanted one.
     """
     sizes, residuals, d = np.abs(ritz.values), ritz.residuals, basis.V.shape[2]
     keep, last = min(keep, sizes.shape[1] - 1), sizes[:, k - 1 : k]
     bar = _levels(seen[:, k - 1], seen[:, keep], accepted).mean(axis=0)[:, None]
-    new = np.sum(sizes >= bar, axis=1) > np.sum(seen >= bar, axis=1)
     beside = np.abs(np.linalg.eigvalsh(basis.H[:, keep:-1, keep:], UPLO="U")).max(axis=1)
     upper, lower = _levels(last[:, 0], np.maximum(sizes[:, keep], beside), accepted)
-    open_ = np.where(sizes >= bar, np.clip(sizes + residuals - last, 0, residuals), 0)
-    open_[:, :k] = residuals[:, :k]
+    lacking = np.where(sizes >= bar, np.clip(sizes + residuals - last, 0, residuals), 0)
+    lacking[:, :k] = residuals[:, :k]
     growth = 2 / UNLUCKY * np.sqrt(d * (upper + 3 * lower) / (upper - lower))
-    return open_, new, np.log(growth) / np.arccosh(upper / lower)
+    return lacking, np.log(growth) / np.arccosh(upper / lower)
 
 
 def _levels(last: Array, theta: Array, accepted: Array) -> Array:
