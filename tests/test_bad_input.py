@@ -491,6 +491,8 @@ TRAINING = [
     ),
 ]
 
+HUGE = np.array([[1.0, np.inf, 0.0]])
+
 SPECTRA = [
     (lambda: eigendecompose(fractions(2, 2)), T, "Q must be float32 or float64: eigenvalues of"),
     (lambda: eigendecompose(ones(3)), V, r"Q must have shape \(d, d\); got \(3,\)"),
@@ -527,12 +529,13 @@ SPECTRA = [
     ),
     (lambda: contributions(PAIRS, ones(4)), V, "x must .* to match the spectrum; got"),
     (lambda: contributions(PAIRS, ones(3, dtype=np.float32)), T, "x must have dtype float64"),
+    (lambda: contributions(PAIRS, HUGE[0]), V, r"x must be finite; got inf at \(1,\)"),
+    (lambda: contributions(Spectrum(HUGE[0], np.eye(3)), ones(3)), V, "eigenvalues must be finite"),
+    (lambda: reconstruct(Spectrum(ones(1), HUGE.T)), V, "eigenvectors must be finite; got inf"),
     (lambda: effective_rank([1, np.inf]), V, r"eigenvalues must be finite; got inf at \(1,\)"),
     (lambda: effective_rank(np.eye(2)), V, r"eigenvalues must have shape \(k,\); got \(2, 2\)"),
     (lambda: effective_rank(None), T, "eigenvalues must be an array; got None"),
 ]
-
-HUGE = np.array([[1.0, np.inf, 0.0]])
 
 ORACLE = [
     (lambda: exact.forward(LAYER, ones(7, 4)), V, r"x must have shape \(\.\.\., d_in\) = .*3\) to"),

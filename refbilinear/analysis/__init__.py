@@ -1,6 +1,13 @@
 """From weights to findings: spectra and truncations of a layer, its products with others."""
 
-from refbilinear.analysis.comparison import compare, match, principal_angles
+from refbilinear.analysis.comparison import (
+    assignment,
+    clusters,
+    compare,
+    match,
+    principal_angles,
+    projector_distance,
+)
 from refbilinear.analysis.cosines import cosine, distance, product_bound
 from refbilinear.analysis.directions import (
     NotConvergedError,
@@ -17,6 +24,26 @@ from refbilinear.analysis.eigenpairs import (
     eigendecompose,
     reconstruct,
 )
+from refbilinear.analysis.explanations import (
+    eigenvector_terms,
+    input_terms,
+    pair_terms,
+    top_inputs,
+)
+from refbilinear.analysis.features import (
+    FeatureForm,
+    Interactions,
+    Terms,
+    activation_terms,
+    feature_form,
+    feature_layer,
+    interaction,
+    interaction_row,
+    prediction_correlations,
+    shares,
+    top_interactions,
+    weight_terms,
+)
 from refbilinear.analysis.hosvd import (
     HOSVD,
     direct_hosvd,
@@ -26,6 +53,14 @@ from refbilinear.analysis.hosvd import (
     truncation_error,
 )
 from refbilinear.analysis.layers import add, homogeneous_layer, jacobian, subtract
+from refbilinear.analysis.masks import (
+    attack,
+    input_space_masks,
+    mask_change,
+    model_space_masks,
+    permuted_mask,
+    scaled_mask,
+)
 from refbilinear.analysis.products import covariance, frobenius, gaussian, sphere, symmetric
 from refbilinear.analysis.ranks import (
     effective_rank,
@@ -34,17 +69,37 @@ from refbilinear.analysis.ranks import (
     participation,
 )
 from refbilinear.analysis.refit import Refit, frobenius_gradient, refit_layer
-from refbilinear.analysis.truncation import forms, truncate, truncation_curve
+from refbilinear.analysis.truncation import (
+    affine_parts,
+    forms,
+    input_error_bound,
+    input_space_forms,
+    model_space_forms,
+    norm_errors,
+    truncate,
+    truncated_outputs,
+    truncation_curve,
+)
 from refbilinear.analysis.units import unit_spectra, unit_spectrum
+from refbilinear.analysis.unused import constant_inputs, unused_mass
 
 __all__ = [
     "HOSVD",
+    "FeatureForm",
+    "Interactions",
     "NotConvergedError",
     "Refit",
     "Spectra",
     "Spectrum",
+    "Terms",
+    "activation_terms",
     "add",
+    "affine_parts",
+    "assignment",
+    "attack",
+    "clusters",
     "compare",
+    "constant_inputs",
     "contributions",
     "cosine",
     "covariance",
@@ -52,7 +107,10 @@ __all__ = [
     "distance",
     "effective_rank",
     "eigendecompose",
+    "eigenvector_terms",
     "entropy_rank",
+    "feature_form",
+    "feature_layer",
     "forms",
     "frobenius",
     "frobenius_gradient",
@@ -62,24 +120,45 @@ __all__ = [
     "homogeneous_layer",
     "homogeneous_spectrum",
     "hoyer_sparsity",
+    "input_error_bound",
+    "input_space_forms",
+    "input_space_masks",
     "input_spectrum",
+    "input_terms",
+    "interaction",
+    "interaction_row",
     "jacobian",
+    "mask_change",
     "match",
+    "model_space_forms",
+    "model_space_masks",
     "model_spectrum",
+    "norm_errors",
+    "pair_terms",
     "participation",
+    "permuted_mask",
+    "prediction_correlations",
     "principal_angles",
     "product_bound",
+    "projector_distance",
     "reconstruct",
     "refit_layer",
+    "scaled_mask",
+    "shares",
     "spectra",
     "spectrum",
     "sphere",
     "subtract",
     "symmetric",
+    "top_inputs",
+    "top_interactions",
     "truncate",
     "truncated_layer",
+    "truncated_outputs",
     "truncation_curve",
     "truncation_error",
     "unit_spectra",
     "unit_spectrum",
+    "unused_mass",
+    "weight_terms",
 ]

@@ -43,7 +43,7 @@ from refbilinear.analysis.lanczos import (
     lengths,
     within,
 )
-from refbilinear.analysis.problems import EXACT, behind, form
+from refbilinear.analysis.problems import EXACT, embedded, form
 from refbilinear.spec.arrays import (
     Array,
     enter,
@@ -52,8 +52,7 @@ from refbilinear.spec.arrays import (
     require_non_negative,
 )
 from refbilinear.spec.layer import BilinearLayer
-from refbilinear.spec.mlp import BilinearMLP, fold
-from refbilinear.spec.packed import symmetric_part
+from refbilinear.spec.mlp import BilinearMLP, parameters
 from refbilinear.spec.tensor import homogeneous_matrix, output_form
 
 METHODS = ("auto", "dense", "factored", "embedded", "lanczos")
@@ -169,23 +168,23 @@ def spectrum(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method}")
     u = enter("u", u, {"d_out": layer.d_out}, dtype=layer.dtype, match="to match the layer")
-    whole = (
-        layer if embed is None else fold(BilinearMLP(_enter_embed(layer, embed), (layer,), None))
-    )
-    left, right, weights = _enter_factors(whole, "u", u[None])
-    k = require_rank("k", k, whole.d_in)
+    outer = None if embed is None else _enter_embed(layer, embed)
+    left, right, weights = _enter_factors(layer, "u", u[None])
+    behind_it = (left, right) if outer is None else _composed(left, right, outer)
+    d = behind_it[0].shape[1]
+    k = require_rank("k", k, d)
     if method == "auto":
-        method = _choice(min(layer.d_in, whole.d_in), int(np.count_nonzero(weights)), k)
-        method = "embedded" if method == "dense" and embed is not None else method
+        method = _choice(min(layer.d_in, d), int(np.count_nonzero(weights)), k)
+        method = "embedded" if method == "dense" and outer is not None else method
     if method == "lanczos":
+        whole = BilinearLayer(*behind_it, layer.w_out)
         return spectra(whole, u[None], k, tolerance, method="lanczos", seed=seed).spectrum(0)
     if method != "embedded":
-        values, vectors = EXACT[method](left, right, weights, k)
-    elif embed is None:
+        values, vectors = EXACT[method](*behind_it, weights, k)
+    elif outer is None:
         raise ValueError("method must not be embedded without embed")
     else:
-        outer, Q = _enter_embed(layer, embed).T, output_form(layer, u).matrix
-        values, vectors = behind(outer, lambda T: symmetric_part(T @ Q @ T.T)[None], k)
+        values, vectors = embedded(left, right, weights, k, outer)
     return Spectrum(values[0], with_fixed_signs(vectors[0].T))
 
 
@@ -364,7 +363,13 @@ def homogeneous_spectrum(layer: BilinearLayer, u: ArrayLike, k: int | None = Non
     >>> homogeneous_spectrum(BilinearLayer([[0]], [[0]], w_skip=[[6]]), [1]).eigenvalues
     array([ 3., -3.])
     """
-    return eigendecompose(homogeneous_matrix(output_form(layer, u)), k)
+    for name, array in parameters(layer).items():
+        require_finite(name, array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        matrix = homogeneous_matrix(output_form(layer, u))
+    if not np.isfinite(matrix).all():
+        raise OverflowError(f"the form has entries beyond the largest {layer.dtype}: scale it down")
+    return eigendecompose(matrix, k)
 
 
 # ---- what enters
@@ -387,6 +392,15 @@ def _enter_factors(layer: BilinearLayer, given: str, U: Array) -> tuple[Array, A
     return layer.w_left, layer.w_right, weights
 
 
+def _composed(left: Array, right: Array, embed: Array) -> tuple[Array, Array]:
+    """Return w_left and w_right of the inputs before an embedding."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        composed = left @ embed, right @ embed
+    if not all(np.isfinite(w).all() for w in composed):
+        raise OverflowError(f"w_left embed or w_right embed is beyond the largest {left.dtype}")
+    return composed
+
+
 def _enter_embed(layer: BilinearLayer, embed: ArrayLike) -> Array:
     sizes = {"d_model": layer.d_in, "d_in": None}
     array = enter("embed", embed, sizes, dtype=layer.dtype, match="to match the layer")
@@ -403,7 +417,12 @@ def _only_layer(model: BilinearMLP, u: ArrayLike) -> tuple[BilinearLayer, Array]
     if len(model.layers) != 1:
         raise ValueError(f"model must have one layer to have a spectrum; got {len(model.layers)}")
     u = enter("u", u, {"d_out": model.d_out}, dtype=model.dtype, match="to match the model")
-    return model.layers[0], u if model.w_head is None else u @ model.w_head
+    require_finite("u", u)
+    with np.errstate(over="ignore", invalid="ignore"):
+        along = u if model.w_head is None else u @ model.w_head
+    if not np.isfinite(along).all():
+        raise OverflowError(f"u w_head has entries beyond the largest {u.dtype}: scale u down")
+    return model.layers[0], along
 
 
 # ---- many at once

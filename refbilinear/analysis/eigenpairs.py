@@ -129,6 +129,7 @@ def contributions(spectrum: Spectrum, x: ArrayLike) -> Array:
     eigenvalues, eigenvectors = _enter_spectrum(spectrum)
     sizes, dtype = {"d": len(eigenvectors)}, eigenvectors.dtype
     x = enter("x", x, sizes, dtype=dtype, batched=True, match="to match the spectrum")
+    require_finite("x", x)
     along: Array = x @ eigenvectors
     terms: Array = eigenvalues * (along * along)
     return terms
@@ -156,6 +157,7 @@ def _enter_spectrum(spectrum: Spectrum) -> tuple[Array, Array]:
     eigenvalues = enter("eigenvalues", spectrum.eigenvalues, {"k": None})
     sizes, dtype = {"d": None, "k": len(eigenvalues)}, eigenvalues.dtype
     match = "to match the eigenvalues"
-    return eigenvalues, enter(
-        "eigenvectors", spectrum.eigenvectors, sizes, dtype=dtype, match=match
-    )
+    vectors = enter("eigenvectors", spectrum.eigenvectors, sizes, dtype=dtype, match=match)
+    require_finite("eigenvalues", eigenvalues)
+    require_finite("eigenvectors", vectors)
+    return eigenvalues, vectors

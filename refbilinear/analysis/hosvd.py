@@ -230,6 +230,9 @@ def truncation_error(layer: BilinearLayer, found: HOSVD) -> float:
     >>> round(truncation_error(layer, found), 12), found.error_bounds
     (3.0, (3.0, 3.0))
     """
+    modes = len(found.u_out), len(found.u_in)
+    if modes != (layer.d_out, layer.d_in + layer.has_constant):
+        raise ValueError(f"found must be a decomposition of the layer; its modes are {modes}")
     square = float(frobenius(layer, layer)) - float(frobenius(found.core, found.core))
     return float(np.sqrt(max(square, 0.0)))
 

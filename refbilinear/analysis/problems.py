@@ -52,11 +52,19 @@ def factored(left: Array, right: Array, weights: Array, k: int) -> Pairs:
 EXACT = {"dense": dense, "factored": factored}
 
 
+def embedded(left: Array, right: Array, weights: Array, k: int, embed: Array) -> Pairs:
+    """Return the pairs of EᵀQE."""
+    Q = form(left, right, weights)
+    return behind(embed.T, lambda T: symmetric_part(T @ Q @ T.T), k)
+
+
 def behind(outer: Array, inner: Callable[[Array], Array], k: int) -> Pairs:
     """Return the pairs of `A C Aᵀ`: A = ZT, and `inner(T)` is T C Tᵀ of each direction."""
     rank = min(outer.shape)
     Z, T = np.linalg.qr(outer, mode="complete" if k > rank else "reduced")
-    values, vectors = _leading(inner(T[:rank]), min(k, rank))
+    with np.errstate(over="ignore", invalid="ignore"):
+        small = inner(T[:rank])
+    values, vectors = _leading(small, min(k, rank))
     outside = np.broadcast_to(Z[:, rank:k].T, (len(values), max(0, k - rank), len(Z)))
     zeros = np.zeros(outside.shape[:2], values.dtype)
     vectors = np.concatenate([vectors @ Z[:, :rank].T, outside], axis=1)

@@ -142,6 +142,8 @@ def frobenius_gradient(first: BilinearLayer, second: BilinearLayer) -> WeightGra
     for name, layer in (("first", first), ("second", second)):
         if layer.has_constant:
             raise ValueError(f"{name} must have no bias and no skip path: see homogeneous_layer")
+        for part, array in parameters(layer).items():
+            require_finite(f"{name}.{part}", array)
     out, out2 = output_weights(first), output_weights(second)
     left, right, slopes = (constant(0, w.shape, second.dtype) for w in (*_factors(second), out2))
     for s in blocks(second.d_hidden):

@@ -230,6 +230,21 @@ def test_ties_before_a_long_tail_are_found_whole(multiplicity):
         proofs.near(found.eigenvalues, [2] * multiplicity, far)
 
 
+@pytest.mark.parametrize("tolerance", [1e-10, 1e-6, 1e-3])
+@pytest.mark.parametrize("copies", [1, 2, 5, 8])
+def test_ties_near_a_dense_tail_are_found_whole(copies, tolerance):
+    """Pairs converge long before rounding brings a copy: only a vector that was sent to look does.
+
+    Each value is within its residual of one of the form, and as many are there.
+    """
+    d = 300
+    values = np.r_[[1.1] * copies, [-1.08] * copies, np.linspace(-1, 1, d - 2 * copies)]
+    layer = BilinearLayer(np.eye(d), np.eye(d), values[None])
+    found = spectra(layer, [[1.0]], copies, tolerance, method="lanczos", seed=copies)
+    far = np.linalg.norm(found.residuals) + 8 * d * 2.0**-53
+    assert abs(found.eigenvalues[0] - 1.1).max() <= far <= 0.01
+
+
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_restarts_lose_nothing(dtype, monkeypatch):
     """Bases of a few vectors and many restarts."""
@@ -457,6 +472,21 @@ def test_eigenvalues_too_large_are_an_overflow():
         spectrum(layer, np.ones(50), 1, "lanczos")
     with pytest.raises(OverflowError, match="products with Q are beyond the largest float64"):
         spectrum(BilinearLayer(*[np.full((50, 60), 1e308)] * 2), np.ones(50), 1, "lanczos")
+    for method in ("dense", "factored", "embedded", "auto"):
+        embed = np.eye(60, 130) if method == "embedded" else None
+        few = replace(layer, w_left=layer.w_left[:7], w_right=layer.w_right[:7])
+        with pytest.raises(OverflowError, match="Q has entries beyond the largest float64"):
+            spectrum(few, np.ones(7), 1, method, embed)
+    square = BilinearLayer(np.full((1, 2), 1.3e154), np.full((1, 2), 1.3e154))
+    with pytest.raises(OverflowError, match="Q has eigenvalues beyond the largest float64"):
+        spectrum(square, [1.0], method="dense")
+    with pytest.raises(OverflowError, match="w_left embed or w_right embed is beyond"):
+        spectrum(square, [1.0], embed=np.full((2, 3), 1e300))
+    with pytest.raises(OverflowError, match="the form has entries beyond the largest float64"):
+        homogeneous_spectrum(few, np.ones(7))
+    model = BilinearMLP(None, [normal_layer(20, 3, 4, 2)], np.full((1, 2), 1e300))
+    with pytest.raises(OverflowError, match="u w_head has entries beyond"):
+        input_spectrum(model, [1e300])
     with pytest.raises(OverflowError, match="u w_out has entries beyond"):
         spectrum(replace(layer, w_out=np.full((2, 50), 1e300)), [1e200, 1e200])
 
@@ -510,6 +540,13 @@ def test_weights_that_are_not_finite_are_refused(name, bad):
     array[1, 2] = bad
     with pytest.raises(ValueError, match=rf"{name} must be finite; got {bad} at \(1, 2\)"):
         spectra(replace(layer, **{name: array}), np.eye(2), 1)
+
+
+def test_a_bias_that_is_not_finite_is_refused_where_it_counts():
+    layer = replace(normal_layer(24, 4, 3, 2), b_left=np.array([1.0, np.nan, 2.0]))
+    spectrum(layer, [1, 2])
+    with pytest.raises(ValueError, match=r"b_left must be finite; got nan at \(1,\)"):
+        homogeneous_spectrum(layer, [1, 2])
 
 
 def test_bad_arguments_are_refused_by_name():

@@ -217,6 +217,7 @@ def test_mistaken_grams_are_refused(monkeypatch, mistake):
         (lambda _: direct_hosvd(BilinearLayer([[1]], [[np.inf]])), ValueError, "w_right must be finite"),
         (lambda _: hosvd.gram_hosvd(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "singular values exceed the largest float64"),
         (lambda _: direct_hosvd(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "singular values exceed"),
+        (lambda one: truncation_error(BilinearLayer([[1]], [[1]]), direct_hosvd(one)), ValueError, r"found must be a decomposition of the layer; its modes are \(1, 2\)"),
         (lambda _: gram_matrices(BilinearLayer([[1e200]], [[1e200]])), OverflowError, "exceed the largest float64"),
     ],
 )  # fmt: skip
