@@ -38,7 +38,7 @@ Product = Callable[[Array, Places], Array]
 KEPT, CYCLE = 30, 10
 """How many vectors a restart keeps beside the wanted ones; how many, and k more, are then added."""
 
-NEAR, UNLUCKY = 2.0**-6, 2.0**-10
+NEAR, UNLUCKY = 2.0**-6, 2.0**-6
 """What is nearer than NEAR to the last wanted value may be missed, and more if c is below δ/√d."""
 
 COLUMNS = 256

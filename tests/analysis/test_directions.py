@@ -477,11 +477,11 @@ def test_eigenvalues_too_large_are_an_overflow():
         few = replace(layer, w_left=layer.w_left[:7], w_right=layer.w_right[:7])
         with pytest.raises(OverflowError, match="Q has entries beyond the largest float64"):
             spectrum(few, np.ones(7), 1, method, embed)
-    square = BilinearLayer(np.full((1, 2), 1.3e154), np.full((1, 2), 1.3e154))
+    square = BilinearLayer(np.full((1, 3), 8.9e153), np.full((1, 3), 8.9e153))
     with pytest.raises(OverflowError, match="Q has eigenvalues beyond the largest float64"):
         spectrum(square, [1.0], method="dense")
     with pytest.raises(OverflowError, match="w_left embed or w_right embed is beyond"):
-        spectrum(square, [1.0], embed=np.full((2, 3), 1e300))
+        spectrum(square, [1.0], embed=np.full((3, 4), 1e300))
     with pytest.raises(OverflowError, match="the form has entries beyond the largest float64"):
         homogeneous_spectrum(few, np.ones(7))
     model = BilinearMLP(None, [normal_layer(20, 3, 4, 2)], np.full((1, 2), 1e300))
