@@ -5,12 +5,12 @@ from fractions import Fraction
 from itertools import permutations
 
 import numpy as np
-import proofs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
+import proofs
 from refbilinear.analysis.comparison import (
     assignment,
     clusters,

@@ -8,12 +8,12 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
-import proofs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
+import proofs
 from refbilinear import BilinearLayer, BilinearMLP, homogeneous_matrix, output_form
 from refbilinear.analysis import directions as module
 from refbilinear.analysis import lanczos
