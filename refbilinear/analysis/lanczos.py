@@ -10,16 +10,17 @@ more, so its residual is not foretold but found.
 The space that one start vector spans holds one eigenvector of a multiple eigenvalue, and converges
 as if there were no other. So when the wanted pairs have converged, a random vector takes the place
 of W. Let an eigenvector z of |λ| ≥ ℓ be orthogonal to V, and what V leaves of Q beside it have norm
-ϑ < ℓ. The part c of the random vector along z is at least δ/√d but with probability .8 δ, and the
+ϑ < ℓ. The part c of the random vector along z is below δ/√d with probability .8 δ at most, and the
 Chebyshev polynomial T_s(Q/ϑ) of the vector has a Rayleigh quotient of
 
     (ℓ g² − ϑ) / (g² + 1)  ≥  (ℓ + ϑ) / 2        for  g = c T_s(ℓ/ϑ)  ≥  √((ℓ + 3ϑ) / (ℓ − ϑ))
 
-so after s steps z has shown as one more value of H above (ℓ + ϑ)/2, if it is there. ℓ is the last
-of the wanted |λ|, ϑ is taken to be the last |θ| that V keeps, or the largest
-of H beside what it keeps, and ℓ to be at least (1 + `NEAR`) ϑ.
-Pairs are returned when s such steps have shown nothing. (Parlett, *The Symmetric Eigenvalue
-Problem*, 1980, chapters 12 and 13; Wu and Simon, "Thick-restart Lanczos", 2000.)
+so after s steps z has shown as a value of H above (ℓ + ϑ)/2, if it is there. What has shown is
+followed, from its own residual, until it has joined the wanted pairs or cannot; if one has joined,
+another random vector is sent. ℓ is the last of the wanted |λ|, but at least (1 + NEAR) ϑ, and for
+ϑ stands the last |θ| that V keeps, or the largest of H beside what it keeps. (Parlett, *The
+Symmetric Eigenvalue Problem*, 1980, chapter 13; Wu and Simon, "Thick-restart Lanczos method for
+large symmetric eigenvalue problems", 2000.)
 """
 
 from collections.abc import Callable
@@ -40,6 +41,9 @@ KEPT, CYCLE = 30, 10
 
 NEAR, UNLUCKY = 2.0**-6, 2.0**-6
 """What is nearer than NEAR to the last wanted value may be missed, and more if c is below δ/√d."""
+
+Bounds = tuple[Array, float, Array]
+"""The largest |θ| of each matrix, the tolerance in units of it, and what rounding leaves."""
 
 COLUMNS = 256
 """How many rows one product takes at most."""
@@ -85,6 +89,20 @@ class Watch(NamedTuple):
     """(n, m), the magnitudes of all values at the last restart."""
 
 
+class Verdict(NamedTuple):
+    """What a cycle has shown of each matrix (n,)."""
+
+    done: Flags
+    """The wanted pairs have converged, and a random vector has shown no others."""
+    begins: Flags
+    """They have, and a random vector is to be sent."""
+    astray: Flags
+    """What it has shown has not converged, and the residuals are not along W any more."""
+    worst: Places
+    """The pair that lacks most."""
+    watch: Watch
+
+
 def leading_pairs(
     product: Product,
     shape: tuple[int, int],
@@ -109,30 +127,36 @@ def leading_pairs(
         for place in range(met, m):
             _step(basis, place, met, product(basis.V[:, place], left))
         products, ritz = products - (m - met), _rayleigh_ritz(basis, m)
-        accepted = tolerance * np.abs(ritz.values[:, 0]) + floor[left]
-        lacking, needed = _awaited(basis, ritz, watch.seen, accepted, k, keep)
-        small = np.all(lacking <= accepted[:, None], axis=1)
-        same = np.all(np.abs(ritz.values[:, :k] - watch.wanted) <= accepted[:, None], axis=1)
-        steps = watch.steps + (m - met)
-        steps = np.where(steps >= needed, np.inf, steps)
-        done, worst = (small & same & np.isinf(steps)) | (m == d), lacking.argmax(axis=1)
+        bounds = ritz.values[:, 0], tolerance, floor[left]
+        verdict = _verdict(basis, ritz, watch, bounds, k, keep, m - met)
+        done = verdict.done | (m == d)
         found.residuals[left] = ritz.residuals[:, :k]
         _multiply(product, basis, ritz, left, done, found)
-        failed = done & ~np.all(found.residuals[left] <= accepted[:, None], axis=1)
-        worst[failed] = found.residuals[left[failed]].argmax(axis=1)
+        failed = done & ~within(found.residuals[left], *bounds)
+        worst = np.where(failed, found.residuals[left].argmax(axis=1), verdict.worst)
         stay, met = (failed | ~done) & (m < d), keep
-        begins = stay & small & ~same & ~np.isfinite(steps)
-        astray = failed | (stay & ~small & np.isinf(steps))
-        rest = _residual(product, basis, ritz, left, astray & stay, worst)
-        astray &= lengths(rest) > 0
+        rest = _residual(product, basis, ritz, left, (failed | verdict.astray) & stay, worst)
         basis = _restart(basis, ritz, m, keep, stay)
-        _replace(basis, keep, astray[stay], rest[stay])
-        _replace(basis, keep, begins[stay], _random(basis))
-        wanted = np.where(begins[:, None], ritz.values[:, :k], watch.wanted)
-        watch = Watch(np.where(begins, 0, steps), wanted, np.abs(ritz.values))
-        left, watch = left[stay], Watch(*(part[stay] for part in watch))
+        _replace(basis, keep, (lengths(rest) > 0)[stay], rest[stay])
+        _replace(basis, keep, verdict.begins[stay], _random(basis))
+        left, watch = left[stay], Watch(*(part[stay] for part in verdict.watch))
     found.eigenvalues[left] = np.nan
     return found
+
+
+def _verdict(
+    basis: Basis, ritz: Ritz, watch: Watch, bounds: Bounds, k: int, keep: int, added: int
+) -> Verdict:
+    """Return what a cycle of `added` steps has shown."""
+    accepted = allowed(*bounds)
+    lacking, needed = _awaited(basis, ritz, watch.seen, accepted, k, keep)
+    small = np.all(lacking <= accepted[:, None], axis=1)
+    same = within(ritz.values[:, :k] - watch.wanted, *bounds)
+    steps = np.where(watch.steps + added >= needed, np.inf, watch.steps + added)
+    enough, begins = np.isinf(steps), small & ~same & ~np.isfinite(steps)
+    wanted = np.where(begins[:, None], ritz.values[:, :k], watch.wanted)
+    watch = Watch(np.where(begins, 0, steps), wanted, np.abs(ritz.values))
+    return Verdict(small & same & enough, begins, ~small & enough, lacking.argmax(axis=1), watch)
 
 
 def _awaited(
@@ -145,10 +169,10 @@ def _awaited(
     sizes, residuals, d = np.abs(ritz.values), ritz.residuals, basis.V.shape[2]
     keep, last = min(keep, sizes.shape[1] - 1), sizes[:, k - 1 : k]
     bar = _levels(seen[:, k - 1], seen[:, keep], accepted).mean(axis=0)[:, None]
-    beside = np.abs(np.linalg.eigvalsh(basis.H[:, keep:-1, keep:], UPLO="U")).max(axis=1)
-    upper, lower = _levels(last[:, 0], np.maximum(sizes[:, keep], beside), accepted)
     lacking = np.where(sizes >= bar, np.clip(sizes + residuals - last, 0, residuals), 0)
     lacking[:, :k] = residuals[:, :k]
+    beside = np.abs(np.linalg.eigvalsh(basis.H[:, keep:-1, keep:], UPLO="U")).max(axis=1)
+    upper, lower = _levels(last[:, 0], np.maximum(sizes[:, keep], beside), accepted)
     growth = 2 / UNLUCKY * np.sqrt(d * (upper + 3 * lower) / (upper - lower))
     return lacking, np.log(growth) / np.arccosh(upper / lower)
 
@@ -281,8 +305,13 @@ def lengths(vectors: Array) -> Array:
     return result
 
 
+def allowed(largest: Array, tolerance: float, floor: Array) -> Array:
+    """Return `tolerance · |λ₁| + floor`."""
+    result: Array = tolerance * np.abs(largest) + floor
+    return result
+
+
 def within(numbers: Array, largest: Array, tolerance: float, floor: Array) -> Flags:
-    """Return whether all numbers of a row are at most `tolerance · |λ₁| + floor`; a NaN is not."""
-    accepted = tolerance * np.abs(largest) + floor
-    flags: Flags = np.all(np.abs(numbers) <= accepted[:, None], axis=1)
+    """Return whether all numbers of a row are at most what is `allowed`; a NaN is not."""
+    flags: Flags = np.all(np.abs(numbers) <= allowed(largest, tolerance, floor)[:, None], axis=1)
     return flags
