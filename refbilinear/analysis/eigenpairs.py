@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike
 from refbilinear.spec.arrays import Array, as_array, enter, require_count, require_finite
 from refbilinear.spec.packed import require_symmetric, symmetric_part
 
+EIGH_RATIO = 10
+"""The residual of `eigh` is at most this many times `d · 2u · ‖Q‖_F`; tests hold it to this."""
+
 
 class Spectrum(NamedTuple):
     """The leading eigenpairs of a symmetric (d, d) matrix, by descending magnitude."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refbilinear.analysis.directions import spectrum
-from refbilinear.analysis.eigenpairs import Spectrum
+from refbilinear.analysis.eigenpairs import EIGH_RATIO, Spectrum
 from refbilinear.analysis.explanations import as_layer, require_representable
 from refbilinear.analysis.products import Model
 from refbilinear.oracle.bounds import output_form_bound
@@ -33,9 +33,6 @@ from refbilinear.spec.arrays import (
 from refbilinear.spec.layer import BilinearLayer, forward, project
 from refbilinear.spec.loss import accuracy, enter_labels
 from refbilinear.spec.mlp import BilinearMLP
-
-EIGH_RATIO = 10
-"""The residual of `eigh` is at most this many times `d · 2u · ‖Q‖_F`; tests hold it to this."""
 
 
 class Masks(NamedTuple):
