@@ -172,13 +172,13 @@ def spectrum(
     left, right, weights = _enter_factors(layer, "u", u[None])
     behind_it = (left, right) if outer is None else _composed(left, right, outer)
     d = behind_it[0].shape[1]
-    k = require_rank("k", k, d)
+    k, asked = require_rank("k", k, d), method
     if method == "auto":
         method = _choice(min(layer.d_in, d), int(np.count_nonzero(weights)), k)
         method = "embedded" if method == "dense" and outer is not None else method
     if method == "lanczos":
         whole = BilinearLayer(*behind_it, layer.w_out)
-        return spectra(whole, u[None], k, tolerance, method="lanczos", seed=seed).spectrum(0)
+        return spectra(whole, u[None], k, tolerance, method=asked, seed=seed).spectrum(0)
     if method != "embedded":
         values, vectors = EXACT[method](*behind_it, weights, k)
     elif outer is None:
@@ -259,8 +259,8 @@ def spectra(
     tolerance = _enter_tolerance(tolerance, layer.dtype)
     size = _group(layer, k) if group is None else require_count("group", group, 1)
     groups = [weights[i : i + size] for i in range(0, len(weights), size)]
-    if method == "auto":
-        method = _choice(layer.d_in, layer.d_hidden, k)
+    if method == "auto" and (choice := _choice(layer.d_in, layer.d_hidden, k)) != "lanczos":
+        method = choice
     solve = partial(_solve, left, right, k, method, tolerance, products, seed)
     shapes = (0, k), (0, layer.d_in, k), (0, k), (0,)
     parts, done = [Solved(*(np.zeros(shape, layer.dtype) for shape in shapes))], 0
@@ -430,15 +430,19 @@ def _only_layer(model: BilinearMLP, u: ArrayLike) -> tuple[BilinearLayer, Array]
 
 def _choice(d: int, used: int, k: int) -> str:
     """Return the method for k pairs of a form of d inputs and `used` units."""
-    if min(d, 2 * used) >= LARGE * (2 * k + KEPT + CYCLE):
-        return "lanczos"
+    large = min(d, 2 * used) >= LARGE * (2 * k + KEPT + CYCLE)
+    return "lanczos" if large and k else _exact_choice(used, d)
+
+
+def _exact_choice(used: int, d: int) -> str:
     return "factored" if 2 * used < d else "dense"
 
 
 def _exactly(left: Array, right: Array, weights: Array, k: int, method: str) -> Leading:
     """Return the pairs of each direction from its exact problem, and their residuals."""
     values, vectors = EXACT[method](left, right, weights, k)
-    rows, places = vectors.reshape(-1, left.shape[1]), np.repeat(np.arange(len(weights)), k)
+    rows = vectors.reshape(len(weights) * k, left.shape[1])
+    places = np.repeat(np.arange(len(weights)), k)
     products = _through_factors(left, right, weights)(rows, places).reshape(vectors.shape)
     return Leading(values, vectors, lengths(products - values[:, :, None] * vectors))
 
@@ -461,21 +465,40 @@ def _solve(
     weights: Array,
 ) -> Solved:
     """Return the pairs of a group of directions."""
-    n, d = len(weights), left.shape[1]
     scaled, floor, e = _scaled(left, right, weights)
-    if method != "lanczos":
-        return Solved(*_ordered(_exactly(left, right, weights, k, method)), np.ldexp(floor, e))
-    if n * d < FORMED and d <= 2 * len(left):
-        each = [
-            leading_pairs(_through_form(left, right, w), (1, d), k, tolerance, f, products, seed)
-            for w, f in zip(scaled, floor[:, None], strict=True)
-        ]
-        found = Leading(*map(np.concatenate, zip(*each, strict=True)))
+    if method in EXACT:
+        found = _exactly(left, right, scaled, k, method)
     else:
-        product = _through_factors(left, right, scaled)
-        found = leading_pairs(product, (n, d), k, tolerance, floor, products, seed)
+        found = _search(left, right, scaled, floor, k, tolerance, products, seed)
+        failed = ~within(found.residuals, _largest(found.eigenvalues), tolerance, floor)
+        if failed.any() and method == "auto":
+            exact = _exactly(left, right, scaled[failed], k, _exact_choice(*left.shape))
+            for array, part in zip(found, exact, strict=True):
+                array[failed] = part
     values, sizes = (np.ldexp(part, e[:, None]) for part in (found.eigenvalues, found.residuals))
     return Solved(*_ordered(Leading(values, found.eigenvectors, sizes)), np.ldexp(floor, e))
+
+
+def _search(
+    left: Array,
+    right: Array,
+    weights: Array,
+    floor: Array,
+    k: int,
+    tolerance: float,
+    products: int,
+    seed: int,
+) -> Leading:
+    """Return the pairs that Lanczos finds."""
+    n, d = len(weights), left.shape[1]
+    if n * d >= FORMED or d > 2 * len(left):
+        product = _through_factors(left, right, weights)
+        return leading_pairs(product, (n, d), k, tolerance, floor, products, seed)
+    each = [
+        leading_pairs(_through_form(left, right, w), (1, d), k, tolerance, f, products, seed)
+        for w, f in zip(weights, floor[:, None], strict=True)
+    ]
+    return Leading(*map(np.concatenate, zip(*each, strict=True)))
 
 
 def _scaled(left: Array, right: Array, weights: Array) -> tuple[Array, Array, NDArray[np.intp]]:
@@ -544,14 +567,20 @@ def _judged(solved: Solved, tolerance: float) -> Spectra:
     values, vectors, residuals, floor = solved
     if np.isinf(values).any():
         raise OverflowError(f"Q has eigenvalues beyond the largest {values.dtype}: scale it down")
-    largest = np.abs(values).max(axis=1, initial=0)
-    failed = ~within(residuals, largest, tolerance, floor)
+    failed = ~within(residuals, _largest(values), tolerance, floor)
     if failed.any():
         values, vectors = values.copy(), vectors.copy()
         values[failed] = vectors[failed] = np.nan
         raise NotConvergedError(
             f"{failed.sum()} of {len(failed)} directions did not converge to residuals of "
-            f"{tolerance} |λ₁|; the first is {failed.argmax()}",
-            Spectra(values, vectors, residuals),
+            f"{tolerance} |λ₁|, or have too many values near the last to tell that none is missed; "
+            f"the first is {failed.argmax()}. The methods auto, dense and factored find them",
+            Spectra(values, vectors, np.where(failed[:, None], np.nan, residuals)),
         )
     return Spectra(values, vectors, residuals)
+
+
+def _largest(values: Array) -> Array:
+    """Return |λ₁| of each direction; 0 without any."""
+    result: Array = np.abs(values).max(axis=1, initial=0)
+    return result

@@ -17,8 +17,10 @@ Chebyshev polynomial T_s(Q/ϑ) of the vector has a Rayleigh quotient of
 
 so after s steps z has shown as a value of H above (ℓ + ϑ)/2, if it is there. What has shown is
 followed, from its own residual, until it has joined the wanted pairs or cannot; if one has joined,
-another random vector is sent. ℓ is the last of the wanted |λ|, but at least (1 + NEAR) ϑ, and for
-ϑ stands the last |θ| that V keeps, or the largest of H beside what it keeps. (Parlett, *The
+another random vector is sent. ℓ is the last of the wanted |λ|; for ϑ stands the last |θ| that V
+keeps, or the largest of H beside what it keeps. Both are estimates, and restarts are taken not to
+cost a step: it is a search, not a proof. Where ℓ < (1 + NEAR) ϑ it is not tried, and the pairs are
+not returned, unless all wanted values are the largest there is. (Parlett, *The
 Symmetric Eigenvalue Problem*, 1980, chapter 13; Wu and Simon, "Thick-restart Lanczos method for
 large symmetric eigenvalue problems", 2000.)
 """
@@ -40,7 +42,7 @@ KEPT, CYCLE = 30, 10
 """How many vectors a restart keeps beside the wanted ones; how many, and k more, are then added."""
 
 NEAR, UNLUCKY = 2.0**-6, 2.0**-6
-"""What is nearer than NEAR to the last wanted value may be missed, and more if c is below δ/√d."""
+"""ℓ/ϑ − 1 at least, and δ."""
 
 Bounds = tuple[Array, float, Array]
 """The largest |θ| of each matrix, the tolerance in units of it, and what rounding leaves."""
@@ -96,6 +98,8 @@ class Verdict(NamedTuple):
     """The wanted pairs have converged, and a random vector has shown no others."""
     begins: Flags
     """They have, and a random vector is to be sent."""
+    hopeless: Flags
+    """They have, but the values V keeps are so near to them that none can be shown."""
     astray: Flags
     """What it has shown has not converged, and the residuals are not along W any more."""
     worst: Places
@@ -114,8 +118,9 @@ def leading_pairs(
 ) -> Leading:
     """Return the k leading pairs of n matrices of size d, `shape` (n, d).
 
-    Where `products` products of a matrix were not enough, its eigenvalues are NaN; where rounding
-    forbids it, residuals are not `within` tolerance and floor (n,), of the dtype of the products.
+    Where `products` products of a matrix were not enough, or it has so many values near the last
+    that none can be told to be missing, its eigenvalues are NaN; where rounding forbids it,
+    residuals are not `within` tolerance and floor (n,), of the dtype of the products.
     """
     (n, d), dtype = shape, floor.dtype
     found = Leading(*(np.full(s, np.nan, dtype) for s in ((n, k), (n, k, d), (n, k))))
@@ -134,7 +139,8 @@ def leading_pairs(
         _multiply(product, basis, ritz, left, done, found)
         failed = done & ~within(found.residuals[left], *bounds)
         worst = np.where(failed, found.residuals[left].argmax(axis=1), verdict.worst)
-        stay, met = (failed | ~done) & (m < d), keep
+        stay, met = (failed | ~done) & ~verdict.hopeless & (m < d), keep
+        found.eigenvalues[left[verdict.hopeless & ~done]] = np.nan
         rest = _residual(product, basis, ritz, left, (failed | verdict.astray) & stay, worst)
         basis = _restart(basis, ritz, m, keep, stay)
         _replace(basis, keep, (lengths(rest) > 0)[stay], rest[stay])
@@ -149,22 +155,24 @@ def _verdict(
 ) -> Verdict:
     """Return what a cycle of `added` steps has shown."""
     accepted = allowed(*bounds)
-    lacking, needed = _awaited(basis, ritz, watch.seen, accepted, k, keep)
+    lacking, needed, flat = _awaited(basis, ritz, watch.seen, accepted, k, keep)
     small = np.all(lacking <= accepted[:, None], axis=1)
     same = within(ritz.values[:, :k] - watch.wanted, *bounds)
     steps = np.where(watch.steps + added >= needed, np.inf, watch.steps + added)
     enough, begins = np.isinf(steps), small & ~same & ~np.isfinite(steps)
     wanted = np.where(begins[:, None], ritz.values[:, :k], watch.wanted)
     watch = Watch(np.where(begins, 0, steps), wanted, np.abs(ritz.values))
-    return Verdict(small & same & enough, begins, ~small & enough, lacking.argmax(axis=1), watch)
+    done, astray = small & same & enough, ~small & enough
+    return Verdict(done & ~flat, begins, done & flat, astray, lacking.argmax(axis=1), watch)
 
 
 def _awaited(
     basis: Basis, ritz: Ritz, seen: Array, accepted: Array, k: int, keep: int
-) -> tuple[Array, Array]:
-    """Return what each pair lacks, and how many steps of a random vector show what was missed.
+) -> tuple[Array, Array, Flags]:
+    """Return what each pair lacks, how many steps show what was missed, and where none can.
 
     A wanted pair lacks its residual, another that has shown what may still make it a wanted one.
+    Nothing larger is missed where all wanted values are the largest.
     """
     sizes, residuals, d = np.abs(ritz.values), ritz.residuals, basis.V.shape[2]
     keep, last = min(keep, sizes.shape[1] - 1), sizes[:, k - 1 : k]
@@ -173,8 +181,9 @@ def _awaited(
     lacking[:, :k] = residuals[:, :k]
     beside = np.abs(np.linalg.eigvalsh(basis.H[:, keep:-1, keep:], UPLO="U")).max(axis=1)
     upper, lower = _levels(last[:, 0], np.maximum(sizes[:, keep], beside), accepted)
+    flat = (last[:, 0] < upper) & (lower > accepted) & (sizes[:, 0] - last[:, 0] > accepted)
     growth = 2 / UNLUCKY * np.sqrt(d * (upper + 3 * lower) / (upper - lower))
-    return lacking, np.log(growth) / np.arccosh(upper / lower)
+    return lacking, np.log(growth) / np.arccosh(upper / lower), flat
 
 
 def _levels(last: Array, theta: Array, accepted: Array) -> Array:
