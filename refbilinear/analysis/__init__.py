@@ -1,6 +1,8 @@
 """From weights to findings: spectra and truncations of a layer, its products with others."""
 
 from refbilinear.analysis.comparison import (
+    Comparison,
+    Match,
     assignment,
     clusters,
     compare,
@@ -25,6 +27,8 @@ from refbilinear.analysis.eigenpairs import (
     reconstruct,
 )
 from refbilinear.analysis.explanations import (
+    EigenvectorTerms,
+    TopInputs,
     eigenvector_terms,
     input_terms,
     pair_terms,
@@ -46,14 +50,18 @@ from refbilinear.analysis.features import (
 )
 from refbilinear.analysis.hosvd import (
     HOSVD,
+    Grams,
     direct_hosvd,
     gram_hosvd,
     gram_matrices,
     truncated_layer,
     truncation_error,
 )
-from refbilinear.analysis.layers import add, homogeneous_layer, jacobian, subtract
+from refbilinear.analysis.layers import add, homogeneous_layer, jacobian, stages, subtract
 from refbilinear.analysis.masks import (
+    Attack,
+    Change,
+    Masks,
     attack,
     input_space_masks,
     mask_change,
@@ -70,6 +78,8 @@ from refbilinear.analysis.ranks import (
 )
 from refbilinear.analysis.refit import Refit, frobenius_gradient, refit_layer
 from refbilinear.analysis.truncation import (
+    AffineParts,
+    Forms,
     affine_parts,
     forms,
     input_error_bound,
@@ -81,17 +91,28 @@ from refbilinear.analysis.truncation import (
     truncation_curve,
 )
 from refbilinear.analysis.units import unit_spectra, unit_spectrum
-from refbilinear.analysis.unused import constant_inputs, unused_mass
+from refbilinear.analysis.unused import UnusedMass, constant_inputs, unused_mass
 
 __all__ = [
     "HOSVD",
+    "AffineParts",
+    "Attack",
+    "Change",
+    "Comparison",
+    "EigenvectorTerms",
     "FeatureForm",
+    "Forms",
+    "Grams",
     "Interactions",
+    "Masks",
+    "Match",
     "NotConvergedError",
     "Refit",
     "Spectra",
     "Spectrum",
     "Terms",
+    "TopInputs",
+    "UnusedMass",
     "activation_terms",
     "add",
     "affine_parts",
@@ -148,6 +169,7 @@ __all__ = [
     "spectra",
     "spectrum",
     "sphere",
+    "stages",
     "subtract",
     "symmetric",
     "top_inputs",
