@@ -505,6 +505,7 @@ def prediction_correlations(
     require_finite("x", x)
     if len(x) < 2:
         raise ValueError(f"x must hold at least two examples; got {len(x)}")
+    ks = list(ks)
     own = forms(layer, e[None], max(ks, default=0))
     true = forward(layer, x) @ e if activations is None else activations
     true = enter("activations", true, {"n": len(x)}, dtype=layer.dtype, match="to match x")

@@ -397,6 +397,7 @@ def test_correlations_with_other_activations():
         assert abs(found[1] - np.corrcoef(x[:, 0] ** 2, true / scale)[0, 1]) < 1e-14
         assert found[1] < -0.7
     assert prediction_correlations(layer, [1], x, []).shape == (0,)
+    assert prediction_correlations(layer, [1], x, iter([0, 1])).shape == (2,)
 
 
 def test_small_variation_about_a_large_mean():
@@ -499,7 +500,7 @@ REFUSED = [
     (lambda: prediction_correlations(ONE, [1], X, [2, 1]), V, "ks must ascend; got 1 after 2"),
     (lambda: prediction_correlations(ONE, [1], X, [3]), V, "k must be at most 2"),
     (lambda: prediction_correlations(ONE, [1], X * 1e200, [1]), OverflowError, "activations has entries beyond the largest float64"),
-    (lambda: prediction_correlations(ONE, [1], X * 1e200, [1], [1, 2, 3]), OverflowError, "predictions has entries beyond"),
+    (lambda: prediction_correlations(ONE, [1], X * 1e200, [1], [1, 2, 3]), OverflowError, "contributions exceeds the largest float64"),
     (lambda: prediction_correlations(laws.exact_layer(ONE), laws.exact([1]), laws.exact(X), [1]), T, "float32 or float64"),
 ]  # fmt: skip
 
