@@ -400,6 +400,26 @@ def test_correlations_with_other_activations():
     assert prediction_correlations(layer, [1], x, iter([0, 1])).shape == (2,)
 
 
+@BOTH
+def test_rounding_is_not_correlated(dtype):
+    """‖x‖² on the unit circle: neither it nor its prediction varies by more than rounding."""
+    angles = np.linspace(0, 6, 50)
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(dtype)
+    layer = BilinearLayer(*[np.eye(2, dtype=dtype)] * 2)
+    e = np.ones(2, dtype)
+    assert np.ptp(forward(layer, x) @ e) > 0
+    with pytest.raises(
+        ValueError, match=r"activations must vary .* for all examples, up to rounding"
+    ):
+        prediction_correlations(layer, e, x, [2])
+    found = prediction_correlations(layer, e, x, [1, 2], x[:, 0])
+    assert abs(found[0]) > 0.01
+    assert found[1] == 0
+    tiny = np.linspace(0, 1e-3 if dtype == np.float32 else 1e-12, 50).astype(dtype)
+    x = x * (1 + tiny)[:, None]
+    assert prediction_correlations(layer, e, x, [2]) > 0.9
+
+
 def test_small_variation_about_a_large_mean():
     """Activations of 1 and a few ulps, which a rounded mean would not centre."""
     layer, x = BilinearLayer([[1]], [[1]]), np.array([[0.0], [1], [2], [3]])
