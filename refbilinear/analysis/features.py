@@ -604,7 +604,7 @@ def _deviations(name: str, values: Array) -> Array:
 def _is_constant(values: Array, noise: Array) -> bool:
     """Return whether one number is within its noise of every value."""
     wide = values.astype(np.float64)
-    return bool(np.max(wide - noise) <= np.min(wide + noise))
+    return not np.max(wide - noise) > np.min(wide + noise)
 
 
 def _forward_noise(layer: BilinearLayer, x: Array, e: Array) -> Array:
@@ -617,8 +617,8 @@ def _forward_noise(layer: BilinearLayer, x: Array, e: Array) -> Array:
 def _truncation_noise(own: Forms, x: Array, k: int) -> Array:
     """Return the allowed error of f_k(x), and the residual of `eigh` in it, `c d 2u ‖λ‖ ‖x‖²`."""
     size = np.linalg.norm(own.spectra[0].eigenvalues.astype(np.float64))
-    squares = np.sum(x.astype(np.float64) ** 2, axis=1)
-    residual = EIGH_RATIO * x.shape[1] * np.finfo(x.dtype).eps * size * squares
+    squares = np.sum((np.sqrt(size) * x) ** 2, axis=1, dtype=np.float64)
+    residual = EIGH_RATIO * x.shape[1] * np.finfo(x.dtype).eps * squares
     noise: Array = forward_bound(truncate(own, k), x)[:, 0] + residual
     return noise
 
@@ -631,9 +631,7 @@ def _scaled(values: Array) -> Array:
 
 
 def _cosine(a: Array, b: Array) -> float:
-    """Return `a·b / (‖a‖‖b‖)` for an a that is not zero, 0 for a b that is."""
-    if not b.any():
-        return 0.0
+    """Return `a·b / (‖a‖‖b‖)`, neither of them zero."""
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 

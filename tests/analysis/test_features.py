@@ -398,6 +398,7 @@ def test_correlations_with_other_activations():
         assert found[1] < -0.7
     assert prediction_correlations(layer, [1], x, []).shape == (0,)
     assert prediction_correlations(layer, [1], x, iter([0, 1])).shape == (2,)
+    assert prediction_correlations(layer, [1], x * 1e200, [0], true) == [0]
 
 
 @BOTH
