@@ -13,7 +13,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.spec.arrays import Array, as_array, enter, require_count, require_finite
+from refbilinear.spec.arrays import (
+    Array,
+    as_array,
+    enter,
+    require_count,
+    require_finite,
+    require_representable,
+)
 from refbilinear.spec.packed import require_symmetric, symmetric_part
 
 EIGH_RATIO = 10
@@ -105,7 +112,7 @@ def reconstruct(spectrum: Spectrum, k: int | None = None) -> Array:
     array([[ 0.,  0.],
            [ 0., -4.]])
     """
-    eigenvalues, eigenvectors = _enter_spectrum(spectrum)
+    eigenvalues, eigenvectors = enter_spectrum(spectrum)
     keep = require_rank("k", k, len(eigenvalues))
     leading = eigenvectors[:, :keep]
     return symmetric_part((leading * eigenvalues[:keep]) @ leading.T)
@@ -124,18 +131,25 @@ def contributions(spectrum: Spectrum, x: ArrayLike) -> Array:
     (..., k) array
         Its sum over k is `xᵀ Q x`, of the first k `xᵀ Q_k x`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For arguments that do not fit each other, and for numbers that are not finite.
+    OverflowError
+        For contributions beyond the largest number of the dtype.
+
     Examples
     --------
     >>> contributions(eigendecompose([[3, 0], [0, -4]]), [1, 10])
     array([-400.,    3.])
     """
-    eigenvalues, eigenvectors = _enter_spectrum(spectrum)
+    eigenvalues, eigenvectors = enter_spectrum(spectrum)
     sizes, dtype = {"d": len(eigenvectors)}, eigenvectors.dtype
     x = enter("x", x, sizes, dtype=dtype, batched=True, match="to match the spectrum")
     require_finite("x", x)
-    along: Array = x @ eigenvectors
-    terms: Array = eigenvalues * (along * along)
-    return terms
+    with np.errstate(over="ignore", invalid="ignore"):
+        along = x @ eigenvectors
+        return require_representable("contributions", eigenvalues * (along * along))
 
 
 def with_fixed_signs(eigenvectors: Array) -> Array:
@@ -156,11 +170,12 @@ def require_rank(name: str, k: int | None, most: int) -> int:
     return int(k)
 
 
-def _enter_spectrum(spectrum: Spectrum) -> tuple[Array, Array]:
+def enter_spectrum(spectrum: Spectrum) -> Spectrum:
+    """Return a spectrum whose parts are finite and fit each other, as arrays."""
     eigenvalues = enter("eigenvalues", spectrum.eigenvalues, {"k": None})
     sizes, dtype = {"d": None, "k": len(eigenvalues)}, eigenvalues.dtype
     match = "to match the eigenvalues"
     vectors = enter("eigenvectors", spectrum.eigenvectors, sizes, dtype=dtype, match=match)
     require_finite("eigenvalues", eigenvalues)
     require_finite("eigenvectors", vectors)
-    return eigenvalues, vectors
+    return Spectrum(eigenvalues, vectors)

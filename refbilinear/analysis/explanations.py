@@ -26,10 +26,10 @@ from refbilinear.spec.arrays import (
     Sizes,
     as_array,
     enter,
-    first_index,
     plain,
     require_count,
     require_finite,
+    require_representable,
 )
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.mlp import fold, parameters
@@ -339,14 +339,6 @@ def as_layer(model: Model) -> BilinearLayer:
     for name, array in parameters(layer).items():
         require_representable(f"{name} of the folded model", array)
     return layer
-
-
-def require_representable(name: str, array: Array) -> Array:
-    """Return a result after checking that nothing in it overflowed."""
-    if array.dtype != object and not np.isfinite(array).all():
-        index = first_index(~np.isfinite(array))
-        raise OverflowError(f"{name} exceeds the largest {array.dtype} at {index}: scale it down")
-    return array
 
 
 def _activations(data: Array, vectors: Array) -> Iterator[tuple[int, Array]]:

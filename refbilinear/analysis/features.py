@@ -27,7 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.analysis.truncation import affine_parts, forms, truncated_outputs
+from refbilinear.analysis.eigenpairs import EIGH_RATIO
+from refbilinear.analysis.truncation import Forms, affine_parts, forms, truncate, truncated_outputs
+from refbilinear.oracle.bounds import forward_bound, forward_roundings
+from refbilinear.oracle.claims import claim_of
+from refbilinear.oracle.twins import allowed, followed
 from refbilinear.spec.arrays import (
     Array,
     as_array,
@@ -474,12 +478,13 @@ def prediction_correlations(
     Returns
     -------
     (len(ks),) array of float64
-        Within −1..1; 0 where the prediction is the same number for all examples.
+        Within −1..1; 0 where the prediction is, up to rounding, the same for all examples.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments that do not fit, are not finite, or activations that do not vary.
+        For arguments that do not fit, are not finite, or activations that do not vary: computed
+        ones by more than rounding may.
     OverflowError
         For outputs too large for the dtype.
 
@@ -505,16 +510,24 @@ def prediction_correlations(
     require_finite("x", x)
     if len(x) < 2:
         raise ValueError(f"x must hold at least two examples; got {len(x)}")
+    ks = list(ks)
     own = forms(layer, e[None], max(ks, default=0))
+    noise = _forward_noise(layer, x, e)
     true = forward(layer, x) @ e if activations is None else activations
     true = enter("activations", true, {"n": len(x)}, dtype=layer.dtype, match="to match x")
     if activations is not None:
         require_finite("activations", true)
     wanted = _deviations("activations", true)
-    if not wanted.any():
-        raise ValueError(f"activations must vary to be predicted; got {true[0]} for all examples")
-    predicted = (_deviations("predictions", y[:, 0]) for y in truncated_outputs(own, x, ks))
-    return np.array([_cosine(wanted, found) for found in predicted])
+    if not wanted.any() or (activations is None and _is_constant(true, noise)):
+        raise ValueError(
+            f"activations must vary to be predicted; got {true[0]} for all examples, up to rounding"
+        )
+    correlations = []
+    for k, y in zip(ks, truncated_outputs(own, x, ks), strict=True):
+        found = _deviations("predictions", y[:, 0])
+        same = _is_constant(y[:, 0], noise + _truncation_noise(own, x, k))
+        correlations.append(0.0 if same else _cosine(wanted, found))
+    return np.array(correlations)
 
 
 # ---- factors of q
@@ -588,6 +601,28 @@ def _deviations(name: str, values: Array) -> Array:
     return _scaled(apart - apart.mean())
 
 
+def _is_constant(values: Array, noise: Array) -> bool:
+    """Return whether one number is within its noise of every value."""
+    wide = values.astype(np.float64)
+    return not np.max(wide - noise) > np.min(wide + noise)
+
+
+def _forward_noise(layer: BilinearLayer, x: Array, e: Array) -> Array:
+    """Return the allowed error of `e · layer(x)`, which contains that of x Q x."""
+    claim, roundings = claim_of(None, layer.dtype), forward_roundings(layer) + layer.d_out
+    pair = followed(lambda *of: forward(of[0], of[1]) @ of[2], claim, layer, x, e)
+    return allowed(roundings, 0, claim, pair)
+
+
+def _truncation_noise(own: Forms, x: Array, k: int) -> Array:
+    """Return the allowed error of f_k(x), and the residual of `eigh` in it, `c d 2u ‖λ‖ ‖x‖²`."""
+    size = np.linalg.norm(own.spectra[0].eigenvalues.astype(np.float64))
+    squares = np.sum((np.sqrt(size) * x) ** 2, axis=1, dtype=np.float64)
+    residual = EIGH_RATIO * x.shape[1] * np.finfo(x.dtype).eps * squares
+    noise: Array = forward_bound(truncate(own, k), x)[:, 0] + residual
+    return noise
+
+
 def _scaled(values: Array) -> Array:
     """Return values over the largest magnitude, so that squares neither overflow nor vanish."""
     largest = np.max(np.abs(values))
@@ -596,9 +631,7 @@ def _scaled(values: Array) -> Array:
 
 
 def _cosine(a: Array, b: Array) -> float:
-    """Return `a·b / (‖a‖‖b‖)` for an a that is not zero, 0 for a b that is."""
-    if not b.any():
-        return 0.0
+    """Return `a·b / (‖a‖‖b‖)`, neither of them zero."""
     return float(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1))
 
 

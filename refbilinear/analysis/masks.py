@@ -12,15 +12,15 @@ A mask is as strong as the standard deviation of its entries, and is measured be
 copies of itself, which are as strong and say how much of it is but noise.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from refbilinear.analysis.directions import spectrum
 from refbilinear.analysis.eigenpairs import EIGH_RATIO, Spectrum
-from refbilinear.analysis.explanations import as_layer, require_representable
+from refbilinear.analysis.explanations import as_layer
 from refbilinear.analysis.products import Model
 from refbilinear.oracle.bounds import output_form_bound
 from refbilinear.spec.arrays import (
@@ -29,6 +29,7 @@ from refbilinear.spec.arrays import (
     require_count,
     require_finite,
     require_non_negative,
+    require_representable,
 )
 from refbilinear.spec.layer import BilinearLayer, forward, project
 from refbilinear.spec.loss import accuracy, enter_labels
@@ -347,6 +348,7 @@ def attack(
     others = labels != _enter_output("target", target, layer)
     if not others.any():
         raise ValueError(f"labels must hold another class than the target, {target}")
+    _require_iterable("strengths", strengths)
     sigmas = [require_non_negative("strengths", strength) for strength in strengths]
     y = require_representable("y", forward(layer, x))
     copies = [permuted_mask(mask, generator) for _ in range(require_count("controls", controls, 0))]
@@ -429,6 +431,7 @@ def _pseudo_inverse(readers: Array, rcond: float | None) -> Array:
 
 
 def _enter_outputs(outputs: Sequence[int], layer: BilinearLayer) -> list[int]:
+    _require_iterable("outputs", outputs)
     places = [_enter_output("outputs", output, layer) for output in outputs]
     if not places or len(set(places)) < len(places):
         raise ValueError(f"outputs must hold at least one output, each once; got {places}")
@@ -439,6 +442,11 @@ def _enter_output(name: str, output: int, layer: BilinearLayer) -> int:
     if require_count(name, output, 0) >= layer.d_out:
         raise ValueError(f"{name} must lie in 0..{layer.d_out - 1}; got {output}")
     return int(output)
+
+
+def _require_iterable(name: str, values: Any) -> None:
+    if not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a sequence; got {type(values).__name__}")
 
 
 def _generator(rng: np.random.Generator | int) -> np.random.Generator:

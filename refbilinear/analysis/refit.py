@@ -28,6 +28,7 @@ from refbilinear.spec.arrays import (
     require_count,
     require_finite,
     require_non_negative,
+    require_representable,
 )
 from refbilinear.spec.layer import BilinearLayer, forward
 from refbilinear.spec.mlp import parameters
@@ -89,7 +90,7 @@ def refit_layer(
     ValueError, TypeError
         For settings out of range, a zero form or parameters that are not finite, at the call.
     FloatingPointError
-        For weights that are not finite, naming the step.
+        For weights, or a distance, that are not finite, naming the step.
 
     Examples
     --------
@@ -110,7 +111,7 @@ def refit_layer(
     learning_rate = require_non_negative("learning_rate", learning_rate)
     target = BilinearLayer(layer.w_left, layer.w_right, output_weights(layer))
     size = _norm(target)
-    few = _initial(np.random.default_rng(rng), target, d_hidden)
+    few = _initial(_generator(rng), target, d_hidden)
     return _steps(layer, _scaled(target, 1 / size), few, size, steps, every, learning_rate)
 
 
@@ -131,6 +132,8 @@ def frobenius_gradient(first: BilinearLayer, second: BilinearLayer) -> WeightGra
     ------
     ValueError, TypeError
         For layers that do not fit each other, or have a bias or a skip path.
+    OverflowError
+        For gradients beyond the largest number of the dtype.
 
     Examples
     --------
@@ -144,6 +147,15 @@ def frobenius_gradient(first: BilinearLayer, second: BilinearLayer) -> WeightGra
             raise ValueError(f"{name} must have no bias and no skip path: see homogeneous_layer")
         for part, array in parameters(layer).items():
             require_finite(f"{name}.{part}", array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gradients = _gradients(first, second)
+    for name, gradient in gradients._asdict().items():
+        require_representable(f"the gradient of {name}", gradient)
+    return gradients
+
+
+def _gradients(first: BilinearLayer, second: BilinearLayer) -> WeightGradients:
+    """Return the gradients in the weights of the second of two layers that fit."""
     out, out2 = output_weights(first), output_weights(second)
     left, right, slopes = (constant(0, w.shape, second.dtype) for w in (*_factors(second), out2))
     for s in blocks(second.d_hidden):
@@ -208,12 +220,13 @@ def _steps(
     for step in range(1, steps + 1):
         rate, values = cosine_schedule(step - 1, steps, learning_rate), {}
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by name
-            gradients = frobenius_gradient(subtract(few, target), few)
+            gradients = _gradients(subtract(few, target), few)
             for name, g in zip(names, gradients, strict=True):
                 values[name], *after = adamw(
                     getattr(few, name), g, *moments[name], step, learning_rate=rate
                 )
                 moments[name] = (after[0], after[1])
+        _require_finite_after(step, *values.values())
         few = BilinearLayer(**values)
         if step % every == 0 or step == steps:
             yield Refit(step, _complete(_scaled(few, size), whole), _distance(few, target, step))
@@ -226,11 +239,23 @@ def _distance(few: BilinearLayer, target: BilinearLayer, step: int) -> float:
     )
     with np.errstate(over="ignore", invalid="ignore"):
         square = float(inner_products(rest, rest, None, "whole"))
-    if not math.isfinite(square):
-        raise FloatingPointError(
-            f"the distance is not finite after step {step}: refit with a smaller learning_rate"
-        )
+    _require_finite_after(step, square)
     return math.sqrt(max(square, 0.0))
+
+
+def _require_finite_after(step: int, *values: Array | float) -> None:
+    if not all(np.isfinite(value).all() for value in values):
+        raise FloatingPointError(
+            f"weights or distance are not finite after step {step}: "
+            f"refit with a smaller learning_rate"
+        )
+
+
+def _generator(rng: np.random.Generator | int) -> np.random.Generator:
+    """Return a generator, or that of a seed; None would be another one each time."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    return np.random.default_rng(require_count("rng", rng, 0))
 
 
 def _complete(few: BilinearLayer, whole: BilinearLayer) -> BilinearLayer:

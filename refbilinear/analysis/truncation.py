@@ -14,8 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refbilinear.analysis.directions import spectrum
-from refbilinear.analysis.eigenpairs import Spectrum, contributions, require_rank
-from refbilinear.spec.arrays import Array, constant, enter, require_count, require_finite
+from refbilinear.analysis.eigenpairs import Spectrum, contributions, enter_spectrum, require_rank
+from refbilinear.spec.arrays import (
+    Array,
+    constant,
+    enter,
+    require_count,
+    require_finite,
+    require_representable,
+)
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.mlp import BilinearMLP, fold, parameters
 
@@ -189,6 +196,11 @@ def truncate(forms: Forms, k: int) -> BilinearLayer:
         `d_hidden = n k`, `d_out = n`, over the space of the forms. With those of model space,
         `BilinearMLP(model.w_embed, [layer], None)` is the truncated model.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For forms that are none, not finite or not all over one space, and a k out of range.
+
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[3, 0], [0, 1]], [[1, 1]], b_out=[7])
@@ -220,6 +232,13 @@ def truncated_outputs(forms: Forms, x: ArrayLike, ks: Sequence[int]) -> Iterator
     ------
     (..., n) array
 
+    Raises
+    ------
+    ValueError, TypeError
+        As of `truncate`, and for an x that does not fit.
+    OverflowError
+        For outputs beyond the largest number of the dtype.
+
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[3, 0], [0, -1]], [[1, 1]])
@@ -228,19 +247,16 @@ def truncated_outputs(forms: Forms, x: ArrayLike, ks: Sequence[int]) -> Iterator
     """
     x = _enter_x(forms, x)
     least = min(len(pairs.eigenvalues) for pairs in forms.spectra)
-    y = np.zeros((*x.shape[:-1], len(forms.spectra)), x.dtype)
-    if forms.affine is not None:
-        y = y + (x @ forms.affine.linear.T + forms.affine.constant)
-    before = 0
+    y, before = _affine_outputs(forms, x), 0
     for k in ks:
         if not before <= require_rank("ks", require_count("ks", k, 0), least):
             raise ValueError(f"ks must ascend; got {k} after {before}")
         parts = [
-            contributions(Spectrum(lam[before:k], v[:, before:k]), x).sum(axis=-1)
-            for lam, v in forms.spectra
+            contributions(Spectrum(lam[before:k], v[:, before:k]), x) for lam, v in forms.spectra
         ]
-        y, before = y + np.stack(parts, axis=-1), k
-        yield y
+        with np.errstate(over="ignore", invalid="ignore"):
+            y, before = y + np.stack([part.sum(axis=-1) for part in parts], axis=-1), k
+        yield require_representable("y", y)
 
 
 def truncation_curve(
@@ -288,8 +304,10 @@ def input_error_bound(forms: Forms, k: int, x: ArrayLike) -> Array:
 
     Raises
     ------
-    ValueError
-        For forms of which λ_{k+1} is not known.
+    ValueError, TypeError
+        As of `truncate`, and for forms of which λ_{k+1} is not known.
+    OverflowError
+        For a bound beyond the largest number of the dtype.
 
     Examples
     --------
@@ -303,7 +321,7 @@ def input_error_bound(forms: Forms, k: int, x: ArrayLike) -> Array:
     scaled = np.ldexp(x, -power)
     with np.errstate(over="ignore", under="ignore"):
         bound: Array = np.ldexp(np.sum(scaled * scaled, axis=-1, keepdims=True) * left, 2 * power)
-    return bound
+    return require_representable("the bound", bound)
 
 
 def norm_errors(forms: Forms, k: int) -> Array:
@@ -322,8 +340,10 @@ def norm_errors(forms: Forms, k: int) -> Array:
 
     Raises
     ------
-    ValueError
-        For forms of which not all eigenvalues are known.
+    ValueError, TypeError
+        As of `truncate`, and for forms of which not all eigenvalues are known.
+    OverflowError
+        For a norm beyond the largest number of the dtype.
 
     Examples
     --------
@@ -331,7 +351,9 @@ def norm_errors(forms: Forms, k: int) -> Array:
     >>> norm_errors(forms(layer), 1)
     array([1.])
     """
-    return np.array([_length(_tail(pairs, k)) for pairs in _entered(forms)])
+    with np.errstate(over="ignore"):
+        norms = np.array([_length(_tail(pairs, k)) for pairs in _entered(forms)])
+    return require_representable("the norm", norms)
 
 
 def _enter_directions(layer: BilinearLayer, U: ArrayLike) -> Array:
@@ -363,10 +385,16 @@ def _representable(parts: AffineParts) -> AffineParts:
 
 
 def _entered(forms: Forms) -> tuple[Spectrum, ...]:
-    """Return the spectra of forms, of which there must be one."""
+    """Return the spectra of forms: at least one, finite, all over one space."""
+    if not isinstance(forms, Forms):
+        raise TypeError(f"forms must be Forms; got {type(forms).__name__}")
     if not forms.spectra:
         raise ValueError("forms must have at least one spectrum; got none")
-    return forms.spectra
+    spectra = tuple(enter_spectrum(pairs) for pairs in forms.spectra)
+    sizes = sorted({len(pairs.eigenvectors) for pairs in spectra})
+    if len(sizes) > 1:
+        raise ValueError(f"forms must be over one space; got eigenvectors of sizes {sizes}")
+    return spectra
 
 
 def _enter_x(forms: Forms, x: ArrayLike) -> Array:
@@ -375,6 +403,15 @@ def _enter_x(forms: Forms, x: ArrayLike) -> Array:
     x = enter("x", x, sizes, dtype=vectors.dtype, batched=True, match=match)
     require_finite("x", x)
     return x
+
+
+def _affine_outputs(forms: Forms, x: Array) -> Array:
+    """Return `b·x + c` of every form."""
+    if forms.affine is None:
+        return np.zeros((*x.shape[:-1], len(forms.spectra)), x.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        affine: Array = x @ forms.affine.linear.T + forms.affine.constant
+    return affine
 
 
 def _behind_embedding(model: BilinearMLP) -> BilinearLayer:

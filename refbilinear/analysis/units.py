@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from refbilinear.analysis.eigenpairs import Spectrum, with_fixed_signs
-from refbilinear.spec.arrays import Array, enter, require_finite
+from refbilinear.spec.arrays import Array, enter, require_finite, require_representable
 from refbilinear.spec.layer import BilinearLayer
 
 
@@ -79,6 +79,13 @@ def unit_spectra(layer: BilinearLayer, u: ArrayLike) -> list[Spectrum]:
     list of Spectrum
         One for each hidden unit; their forms sum to `output_form(layer, u).matrix`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For a u that does not fit, and for numbers that are not finite.
+    OverflowError
+        For weights `w_outᵀu`, or eigenvalues, too large for the dtype.
+
     Examples
     --------
     >>> layer = BilinearLayer([[1, 0], [1, 1]], [[0, 1], [1, 1]])
@@ -86,9 +93,17 @@ def unit_spectra(layer: BilinearLayer, u: ArrayLike) -> list[Spectrum]:
     [[2.0, -2.0], [2.0]]
     """
     u = enter("u", u, {"d_out": layer.d_out}, dtype=layer.dtype, match="to match the layer")
-    weights = u if layer.w_out is None else u @ layer.w_out
+    weights = u if layer.w_out is None else _weights(layer.w_out, u)
     units = zip(layer.w_left, layer.w_right, weights, strict=True)
     return [unit_spectrum(left, right, weight) for left, right, weight in units]
+
+
+def _weights(w_out: Array, u: Array) -> Array:
+    """Return `w_outᵀu`, of finite numbers finite."""
+    for name, array in (("u", u), ("w_out", w_out)):
+        require_finite(name, array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return require_representable("w_outᵀu", u @ w_out)
 
 
 def _pairs(left: Array, right: Array, weight: float) -> Spectrum:

@@ -155,6 +155,14 @@ def require_finite(name: str, array: Array) -> None:
         raise ValueError(f"{name} must be finite; got {array[index]} at {index}")
 
 
+def require_representable(name: str, array: Array) -> Array:
+    """Return a result after checking that nothing in it overflowed."""
+    if array.dtype != object and not np.isfinite(array).all():
+        index = first_index(~np.isfinite(array))
+        raise OverflowError(f"{name} exceeds the largest {array.dtype} at {index}: scale it down")
+    return array
+
+
 def require_count(name: str, value: Any, least: int) -> int:
     """Return `value` as an int of at least `least`, or raise with the name."""
     if isinstance(value, bool) or not isinstance(value, Integral):

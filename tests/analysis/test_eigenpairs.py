@@ -188,6 +188,12 @@ def test_huge_and_tiny_matrices_have_spectra():
         assert abs(values[1] / scale - 1) <= allowed
 
 
+def test_contributions_too_large_are_an_overflow():
+    for x, largest in (([1e160, 0.0], 3.0), ([1e200, 1e200], 0.0)):
+        with pytest.raises(OverflowError, match=r"contributions exceeds .* float64 at \(0,\)"):
+            contributions(Spectrum(np.array([largest]), np.array([[1.0], [0.0]])), x)
+
+
 @pytest.mark.parametrize(
     ("matrix", "kind", "words"),
     [

@@ -393,7 +393,7 @@ def test_bad_input_is_refused(function, model, u, x, error, words):
         (lambda: eigenvector_terms(ONE, [1], [1, 2], Spectrum(np.ones(1), np.full((2, 1), np.nan))), V, "eigenvectors must be finite"),
         (lambda: eigenvector_terms(ONE, [1], [1, 2], Spectrum(np.array([np.inf]), np.ones((2, 1)))), V, "eigenvalues must be finite"),
         (lambda: eigenvector_terms(ONE, [1], [1, 2], Spectrum(*map(np.float32, PAIR))), T, "eigenvectors must have dtype float64"),
-        (lambda: eigenvector_terms(ONE, [1], [1, 2], BIG), O, "of_eigenvectors exceeds the largest"),
+        (lambda: eigenvector_terms(ONE, [1], [1, 2], BIG), O, "contributions exceeds the largest"),
         (lambda: top_inputs(PAIR, [1, 2]), V, r"x must have shape \(n, d\); got \(2,\)"),
         (lambda: top_inputs(PAIR, None), T, "x must be an array"),
         (lambda: top_inputs(PAIR, [[1, 2, 3]], 1), V, r"x must have shape \(n, d\) = \(n, 2\) to match the eigenvectors"),

@@ -397,6 +397,28 @@ def test_correlations_with_other_activations():
         assert abs(found[1] - np.corrcoef(x[:, 0] ** 2, true / scale)[0, 1]) < 1e-14
         assert found[1] < -0.7
     assert prediction_correlations(layer, [1], x, []).shape == (0,)
+    assert prediction_correlations(layer, [1], x, iter([0, 1])).shape == (2,)
+    assert prediction_correlations(layer, [1], x * 1e200, [0], true) == [0]
+
+
+@BOTH
+def test_rounding_is_not_correlated(dtype):
+    """‖x‖² on the unit circle: neither it nor its prediction varies by more than rounding."""
+    angles = np.linspace(0, 6, 50)
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(dtype)
+    layer = BilinearLayer(*[np.eye(2, dtype=dtype)] * 2)
+    e = np.ones(2, dtype)
+    assert np.ptp(forward(layer, x) @ e) > 0
+    with pytest.raises(
+        ValueError, match=r"activations must vary .* for all examples, up to rounding"
+    ):
+        prediction_correlations(layer, e, x, [2])
+    found = prediction_correlations(layer, e, x, [1, 2], x[:, 0])
+    assert abs(found[0]) > 0.01
+    assert found[1] == 0
+    tiny = np.linspace(0, 1e-3 if dtype == np.float32 else 1e-12, 50).astype(dtype)
+    x = x * (1 + tiny)[:, None]
+    assert prediction_correlations(layer, e, x, [2]) > 0.9
 
 
 def test_small_variation_about_a_large_mean():
@@ -499,7 +521,7 @@ REFUSED = [
     (lambda: prediction_correlations(ONE, [1], X, [2, 1]), V, "ks must ascend; got 1 after 2"),
     (lambda: prediction_correlations(ONE, [1], X, [3]), V, "k must be at most 2"),
     (lambda: prediction_correlations(ONE, [1], X * 1e200, [1]), OverflowError, "activations has entries beyond the largest float64"),
-    (lambda: prediction_correlations(ONE, [1], X * 1e200, [1], [1, 2, 3]), OverflowError, "predictions has entries beyond"),
+    (lambda: prediction_correlations(ONE, [1], X * 1e200, [1], [1, 2, 3]), OverflowError, "contributions exceeds the largest float64"),
     (lambda: prediction_correlations(laws.exact_layer(ONE), laws.exact([1]), laws.exact(X), [1]), T, "float32 or float64"),
 ]  # fmt: skip
 

@@ -151,10 +151,15 @@ def test_distances_are_those_of_the_tensors_and_seeds_repeat():
 def test_a_step_too_far_is_refused():
     with pytest.raises(FloatingPointError, match="not finite after step 2"):
         list(refit.refit_layer(redundant_layer(np.float64), 1, rng=0, steps=2, learning_rate=1e200))
+    with pytest.raises(FloatingPointError, match="not finite after step 2"):
+        list(
+            refit.refit_layer(redundant_layer(np.float64), 2, rng=0, steps=20, learning_rate=1e300)
+        )
 
 
 ONE = BilinearLayer([[1, 2]], [[3, 4]])
 V, T = ValueError, TypeError
+HUGE = BilinearLayer([[1e200, 0]], [[1e200, 0]])
 
 
 @pytest.mark.parametrize(
@@ -168,6 +173,9 @@ V, T = ValueError, TypeError
         (lambda: refit.refit_layer(BilinearLayer([[np.nan]], [[1]]), 1, rng=0), V, "w_left must be finite"),
         (lambda: refit.refit_layer(BilinearLayer([[0]], [[1]]), 1, rng=0), V, "quadratic part of moderate norm .* got the squared norm 0.0"),
         (lambda: refit.refit_layer(BilinearLayer([[1e200]], [[1e200]]), 1, rng=0), V, "got the squared norm inf"),
+        (lambda: refit.refit_layer(ONE, 1, rng=None), T, "rng must be an integer; got NoneType"),
+        (lambda: refit.refit_layer(ONE, 1, rng=-1), V, "rng must be at least 0; got -1"),
+        (lambda: frobenius_gradient(HUGE, HUGE), OverflowError, r"the gradient of w_left exceeds the largest float64 at \(0, 0\)"),
         (lambda: frobenius_gradient(ONE, BilinearLayer([[1]], [[1]])), V, "second must have d_in = 2"),
         (lambda: frobenius_gradient(ONE, BilinearLayer([[1, 2]], [[3, 4]], b_left=[1])), V, "second must have no bias"),
         (lambda: frobenius_gradient(BilinearLayer([[1, 2]], [[3, 4]], b_out=[1]), ONE), V, "first must have no bias"),

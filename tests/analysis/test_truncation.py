@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import laws
 import proofs
 from refbilinear import (
+    BilinearLayer,
     BilinearMLP,
     accuracy,
     forward,
@@ -163,7 +164,8 @@ def test_bounds_neither_overflow_nor_vanish_on_the_way(e):
     laws.same(input_error_bound(scaled, 1, np.ldexp(x, -e)), np.ldexp(bound, -e))
     assert not norm_errors(scaled, 4).any()
     assert not input_error_bound(scaled, 4, np.full(4, 1e300)).any()
-    assert np.isinf(input_error_bound(of, 1, np.full(4, 1e300))).all()
+    with pytest.raises(OverflowError, match=r"the bound exceeds .* float64 at \(0,\)"):
+        input_error_bound(of, 1, np.full(4, 1e300))
 
 
 def test_both_spaces_by_name():
@@ -228,6 +230,18 @@ def test_parts_that_are_not_finite_or_too_large_are_refused():
         affine_parts(layer, [[1, np.inf]])
     with pytest.raises(OverflowError, match="constant parts exceed the largest float64"):
         forms(replace(layer, b_left=np.full(5, 1e200), b_right=np.full(5, 1e200)))
+    squares, far = forms(layer), np.full(4, 1e160)
+    huge = Forms((Spectrum(np.full(2, 1.5e308), np.eye(2)),), None)
+    plane = forms(BilinearLayer(np.eye(2), np.eye(2), [[1, 1]]))
+    wide = forms(BilinearLayer([[1, 0]], [[1, 0]], w_skip=[[1e200, 0]]))
+    for call, words in (
+        (lambda: list(truncated_outputs(squares, far, [1])), "contributions exceeds"),
+        (lambda: list(truncated_outputs(plane, [1e154, 1e154], [2])), r"y exceeds .* at \(0,\)"),
+        (lambda: list(truncated_outputs(wide, [1e200, 0], [0])), r"y exceeds .* at \(0,\)"),
+        (lambda: norm_errors(huge, 0), r"the norm exceeds .* float64 at \(0,\)"),
+    ):
+        with pytest.raises(OverflowError, match=words):
+            call()
     with pytest.raises(OverflowError, match="constant parts exceed the largest float64"):
         forms(replace(layer, w_skip=np.full((2, 4), 1e300)), embed=np.full((4, 3), 1e20))
 
@@ -235,6 +249,11 @@ def test_parts_that_are_not_finite_or_too_large_are_refused():
 def test_what_is_not_known_is_refused():
     layer = random_layer(np.random.default_rng(10), sizes=(4, 5, 2), dtype=np.float64)
     few, all_of_them, x = forms(layer, k=2), forms(layer), np.ones(4)
+    pairs = few.spectra[0]
+    nan = (np.full(2, np.nan), np.full((4, 2), np.inf))
+    other = forms(random_layer(np.random.default_rng(10), sizes=(3, 5, 2), dtype=np.float64))
+    with pytest.raises(TypeError, match="forms must be Forms; got Spectrum"):
+        truncate(pairs, 1)
     assert input_error_bound(few, 1, x).shape == (2,)
     for call, words in (
         (lambda: input_error_bound(few, 2, x), "more than k = 2 eigenvalues, or all 4; got 2"),
@@ -250,6 +269,18 @@ def test_what_is_not_known_is_refused():
         (
             lambda: input_error_bound(few, 1, [1, 2, np.nan, 4]),
             r"x must be finite; got nan at \(2,\)",
+        ),
+        (
+            lambda: truncate(Forms((Spectrum(nan[0], pairs.eigenvectors),), None), 2),
+            r"eigenvalues must be finite; got nan at \(0,\)",
+        ),
+        (
+            lambda: norm_errors(Forms((Spectrum(pairs.eigenvalues, nan[1]),), None), 1),
+            "eigenvectors must be finite; got inf",
+        ),
+        (
+            lambda: truncate(Forms((pairs, other.spectra[0]), None), 1),
+            r"forms must be over one space; got eigenvectors of sizes \[3, 4\]",
         ),
         (lambda: truncate(Forms((), None), 0), "forms must have at least one spectrum"),
         (lambda: norm_errors(Forms((), None), 0), "forms must have at least one spectrum"),

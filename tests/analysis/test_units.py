@@ -149,6 +149,9 @@ def test_units_sum_to_the_form():
         (lambda: unit_spectrum([1], [2], [1, 2]), ValueError, "weight must have shape"),
         (lambda: unit_spectrum(laws.exact([1]), laws.exact([1])), TypeError, "left must be float32 or float64"),
         (lambda: unit_spectrum([1], np.float32([1])), TypeError, "right must have dtype float64"),
+        (lambda: unit_spectra(BilinearLayer([[1]], [[1]], [[1e200]]), [1e200]), OverflowError, r"w_outᵀu exceeds the largest float64 at \(0,\)"),
+        (lambda: unit_spectra(BilinearLayer([[1]], [[1]], [[np.nan]]), [1]), ValueError, "w_out must be finite"),
+        (lambda: unit_spectra(BilinearLayer([[1]], [[1]]), [np.inf]), ValueError, "weight must be finite"),
         (lambda: unit_spectra(BilinearLayer([[1]], [[1]]), [1, 2]), ValueError, "u must have shape"),
     ],
 )  # fmt: skip
