@@ -1,5 +1,6 @@
 """The higher-order SVD: exact Gram matrices, certificates, and the error of truncations."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,7 @@ from refbilinear.analysis.hosvd import (
     truncated_layer,
     truncation_error,
 )
+from refbilinear.analysis.layers import homogeneous_layer
 from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.decompositions import certify_hosvd
 from strategies import FLOATS, OPTIONAL, layers, random_layer
@@ -104,14 +106,15 @@ def truncation_slack(found, size):
 
 def absolute_size(layer):
     """Return the norm of the tensor of absolute values, turned by absolute orthonormal factors."""
-    return layer.d_out * layer.d_in**2 * hosvd._size(layer)
+    plain = homogeneous_layer(layer)
+    return plain.d_out * plain.d_in**2 * hosvd._size(plain)
 
 
 @WAYS
 @pytest.mark.parametrize("power", [0, -700, 640])
 def test_the_error_of_a_truncation(way, power):
-    layer = random_layer(np.random.default_rng(5), ("w_out",), (5, 7, 3), np.float64)
-    far = BilinearLayer(layer.w_left, layer.w_right, np.ldexp(layer.w_out, power))
+    layer = random_layer(np.random.default_rng(5), ("w_out", "b_left"), (4, 7, 3), np.float64)
+    far = replace(layer, w_out=np.ldexp(layer.w_out, power))
     tensor = unpack(interaction_tensor(layer))
     size = np.linalg.norm(tensor)
     for r_out, r_in in ((1, 2), (2, 4), (3, 3), (0, 5), (3, 0), (3, 5)):
