@@ -391,6 +391,8 @@ def weight_terms(form: FeatureForm) -> Terms:
     ------
     OverflowError
         For squares too large for the dtype.
+    ValueError
+        For a form that is not zero, all of whose squares are below the least normal number.
 
     Examples
     --------
@@ -399,13 +401,15 @@ def weight_terms(form: FeatureForm) -> Terms:
     >>> [float(part) for part in terms]
     [1.0, 0.5, 49.0]
     """
-    diagonal, zero = _diagonal(form), constant(0, (), form.left.dtype)
-    alone = diagonal @ diagonal
-    whole = np.sum((form.left.T @ form.left) * (form.right.T @ form.right))
-    affine = (form.linear / 2) @ form.linear + form.constant * form.constant
-    terms = Terms(alone, np.maximum(whole - alone, zero), affine)
+    if form.left.dtype == object:
+        return _squares(form)
+    scaled, power = _moderate(form)
+    near = _squares(scaled)
+    terms = Terms(*(np.ldexp(part, 2 * power) for part in near))
     for name, part in terms._asdict().items():
         _require_representable(name, part)
+    if max(near) > 0 and max(terms) < np.finfo(form.left.dtype).tiny:
+        raise ValueError(f"form has squares below the least {form.left.dtype}: scale it up")
     return terms
 
 
@@ -551,6 +555,29 @@ def _diagonal(form: FeatureForm) -> Array:
     """Return `q_ii` of every feature."""
     diagonal: Array = np.sum(form.left * form.right, axis=1)
     return diagonal
+
+
+def _squares(form: FeatureForm) -> Terms:
+    """Return `weight_terms` of a form whose squares are in range."""
+    diagonal, zero = _diagonal(form), constant(0, (), form.left.dtype)
+    alone = diagonal @ diagonal
+    whole = np.sum((form.left.T @ form.left) * (form.right.T @ form.right))
+    affine = (form.linear / 2) @ form.linear + form.constant * form.constant
+    return Terms(alone, np.maximum(whole - alone, zero), affine)
+
+
+def _moderate(form: FeatureForm) -> tuple[FeatureForm, int]:
+    """Return a form with entries below 1, and the power of two that takes it back."""
+    left, right, *affine = (int(np.frexp(np.abs(p).max(initial=0))[1]) for p in form)
+    there = [left + right] * bool(form.left.any() and form.right.any())
+    there += [power for power, part in zip(affine, form[2:], strict=True) if np.any(part)]
+    most = max(there, default=0)
+    return FeatureForm(
+        np.ldexp(form.left, right - most),
+        np.ldexp(form.right, -right),
+        np.ldexp(form.linear, -most),
+        np.ldexp(form.constant, -most),
+    ), most
 
 
 # ---- the largest entries

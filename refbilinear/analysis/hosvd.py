@@ -14,7 +14,14 @@ and `K = DᵀD`
 
 Their eigenvalues are the squared singular values, which squares the condition number: singular
 values below √u of the largest, and their vectors, are rounding. Directly from the unfoldings,
-`direct_hosvd`, they are good to about u of the largest.
+`direct_hosvd`, they are good to about u of the largest. How far rounding can have moved each is
+kept beside them. With `S = Σ_h ‖D_h‖ ‖l_h‖ ‖r_h‖`, which the tensor of absolute values does not
+exceed, and γ of all roundings met,
+
+    by the Gram matrices   |σ̂² − σ²| ≤ δ = γ S²,   so |σ̂ − σ| ≤ min(√δ, δ / σ̂)
+    directly               |σ̂ − σ| ≤ γ S
+
+and the part of the tensor along the computed singular vector lies within the same of σ̂.
 """
 
 from typing import NamedTuple
@@ -22,10 +29,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.analysis.eigenpairs import eigendecompose
+from refbilinear.analysis.eigenpairs import EIGH_RATIO, eigendecompose
 from refbilinear.analysis.grams import blocks
 from refbilinear.analysis.layers import homogeneous_layer, output_weights
 from refbilinear.analysis.products import frobenius
+from refbilinear.analysis.truncation import _length
+from refbilinear.oracle.bounds import gamma
 from refbilinear.spec.arrays import Array, constant, require_count, require_finite
 from refbilinear.spec.layer import BilinearLayer
 from refbilinear.spec.mlp import parameters
@@ -46,16 +55,22 @@ class HOSVD(NamedTuple):
     """All of the unfolding over inputs."""
     core: BilinearLayer
     """Without bias and skip, of r_in inputs and r_out outputs: its tensor is the core."""
+    noise_out: Array
+    """How far rounding can have moved each of `singular_out`, in float64."""
+    noise_in: Array
+    """Of `singular_in`."""
 
     @property
     def error_bounds(self) -> tuple[float, float]:
         """Bounds of the Frobenius error of a truncation, by the singular values left out.
 
-        With t of the outputs and s of the inputs: `max(‖t‖, ‖s‖) ≤ error ≤ √(‖t‖² + 2‖s‖²)`.
+        With t of the outputs and s of the inputs: `max(‖t‖, ‖s‖) ≤ error ≤ √(‖t‖² + 2‖s‖²)`, each
+        value less its noise on the left and with it on the right. What the roundings of the core
+        and of the factors add, about d u ‖B‖, is not in them.
         """
-        out = float(np.linalg.norm(self.singular_out[self.u_out.shape[1] :]))
-        inputs = float(np.linalg.norm(self.singular_in[self.u_in.shape[1] :]))
-        return max(out, inputs), float(np.hypot(out, np.sqrt(2) * inputs))
+        out = _tail_norms(self.singular_out, self.noise_out, self.u_out.shape[1])
+        inputs = _tail_norms(self.singular_in, self.noise_in, self.u_in.shape[1])
+        return max(out[0], inputs[0]), float(np.hypot(out[1], np.sqrt(2) * inputs[1]))
 
 
 class Grams(NamedTuple):
@@ -86,9 +101,12 @@ def gram_matrices(layer: BilinearLayer) -> Grams:
            [0., 1.]]))
     """
     _require_finite_layer(layer)
-    with np.errstate(over="ignore", invalid="ignore"):
-        grams = _grams(homogeneous_layer(layer))
-    if layer.dtype != object and not all(np.isfinite(gram).all() for gram in grams):
+    if layer.dtype == object:
+        return _grams(homogeneous_layer(layer))
+    plain, exponent = _moderate(homogeneous_layer(layer))
+    with np.errstate(over="ignore"):
+        grams = Grams(*(np.ldexp(gram, 2 * exponent) for gram in _grams(plain)))
+    if not all(np.isfinite(gram).all() for gram in grams):
         raise OverflowError(f"the Gram matrices exceed the largest {layer.dtype}: scale it down")
     return grams
 
@@ -106,7 +124,8 @@ def gram_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None 
     Returns
     -------
     HOSVD
-        Of the dtype of the layer. Singular values below about √(n u) of the largest are rounding.
+        Of the dtype of the layer. Singular values below their noise, about √(n u) of the largest,
+        are rounding.
 
     Raises
     ------
@@ -141,7 +160,9 @@ def gram_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None 
     u_out = of_out.eigenvectors[:, : _rank("r_out", r_out, len(of_out.eigenvectors))]
     u_in = of_in.eigenvectors[:, : _rank("r_in", r_in, len(of_in.eigenvectors))]
     out, inputs = (np.sqrt(np.maximum(s.eigenvalues, 0)) for s in (of_out, of_in))
-    return _decomposition(layer, u_out, u_in, out, inputs, exponent)
+    delta = _rounding(plain) * _size(plain) ** 2
+    noise = [delta / np.maximum(s.astype(np.float64), np.sqrt(delta) or 1) for s in (out, inputs)]
+    return _decomposition(layer, u_out, u_in, (out, inputs, *noise), exponent)
 
 
 def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | None = None) -> HOSVD:
@@ -180,7 +201,9 @@ def direct_hosvd(layer: BilinearLayer, r_out: int | None = None, r_in: int | Non
     out, inputs = _left_singular(output_unfolding(tensor)), _left_singular(input_unfolding(tensor))
     u_out = out[0][:, : _rank("r_out", r_out, len(out[0]))]
     u_in = inputs[0][:, : _rank("r_in", r_in, len(inputs[0]))]
-    return _decomposition(layer, u_out, u_in, out[1], inputs[1], exponent)
+    phi = _rounding(plain) * _size(plain)
+    noise = [np.full(len(values), phi) for _, values in (out, inputs)]
+    return _decomposition(layer, u_out, u_in, (out[1], inputs[1], *noise), exponent)
 
 
 def truncated_layer(found: HOSVD) -> BilinearLayer:
@@ -227,14 +250,16 @@ def truncation_error(layer: BilinearLayer, found: HOSVD) -> float:
     --------
     >>> layer = BilinearLayer([[1, 0], [0, 1]], [[-4, 0], [0, 3]])
     >>> found = gram_hosvd(layer, r_out=1)
-    >>> round(truncation_error(layer, found), 12), found.error_bounds
-    (3.0, (3.0, 3.0))
+    >>> [round(size, 12) for size in (truncation_error(layer, found), *found.error_bounds)]
+    [3.0, 3.0, 3.0]
     """
     modes = len(found.u_out), len(found.u_in)
     if modes != (layer.d_out, layer.d_in + layer.has_constant):
         raise ValueError(f"found must be a decomposition of the layer; its modes are {modes}")
-    square = float(frobenius(layer, layer)) - float(frobenius(found.core, found.core))
-    return float(np.sqrt(max(square, 0.0)))
+    (plain, power), (core, of_core) = _moderate(homogeneous_layer(layer)), _moderate(found.core)
+    kept = np.ldexp(float(frobenius(core, core)), 2 * (of_core - power))
+    left = max(float(frobenius(plain, plain)) - kept, 0.0)
+    return float(np.ldexp(np.sqrt(left), power))
 
 
 def output_unfolding(tensor: ArrayLike) -> Array:
@@ -310,23 +335,58 @@ def _grams(layer: BilinearLayer) -> Grams:
 def _moderate(layer: BilinearLayer) -> tuple[BilinearLayer, int]:
     """Return a plain layer with weights below 1, and the power of two that takes its tensor back.
 
-    So that squares of its tensor neither overflow nor vanish. Powers of two round nothing.
+    So that squares of its tensor neither overflow nor vanish: both factors of every unit go to
+    magnitude 1, what they were into its column of `w_out`, and the largest column to 1. Powers of
+    two round nothing but numbers that vanish beside the largest.
     """
-    weights = layer.w_left, layer.w_right, output_weights(layer)
-    exponents = [int(np.frexp(np.abs(w).max(initial=0))[1]) for w in weights]
-    scaled = (np.ldexp(w, -e) for w, e in zip(weights, exponents, strict=True))
-    return BilinearLayer(*scaled), sum(exponents)
+    w_out = output_weights(layer)
+    left, right, out = (
+        np.frexp(np.abs(w).max(axis=1, initial=0))[1]
+        for w in (layer.w_left, layer.w_right, w_out.T)
+    )
+    there = layer.w_left.any(axis=1) & layer.w_right.any(axis=1) & w_out.any(axis=0)
+    most = int((left + right + out)[there].max()) if there.any() else 0
+    return BilinearLayer(
+        np.ldexp(layer.w_left, -left[:, None]),
+        np.ldexp(layer.w_right, -right[:, None]),
+        np.ldexp(w_out, np.where(there, left + right - most, -out)),
+    ), most
+
+
+def _size(layer: BilinearLayer) -> float:
+    """Return `Σ_h ‖D_h‖ ‖l_h‖ ‖r_h‖`, at least the Frobenius norm of the tensor."""
+    weights = layer.w_left, layer.w_right, output_weights(layer).T
+    left, right, out = (np.linalg.norm(w.astype(np.float64), axis=1) for w in weights)
+    return float(np.sum(left * right * out))
+
+
+def _rounding(layer: BilinearLayer) -> float:
+    """Return γ of all roundings from the weights of a plain layer to squared singular values.
+
+    A Gram matrix is at most 2 d_in + d_out + 2 d_hidden + 4, its symmetric part one more, the
+    square of `_size` 4 d_in + 2 d_out + 2 d_hidden + 11; tensor and unfolding are fewer. The
+    decomposition is as of `EIGH_RATIO`, in units of 2u, and two roots follow.
+    """
+    d_in, d_out, side = layer.d_in, layer.d_out, max(layer.d_in, layer.d_out)
+    of_weights = 6 * d_in + 3 * d_out + 4 * layer.d_hidden + 16
+    return gamma(of_weights + 2 * EIGH_RATIO * side + 2, layer.dtype)
+
+
+def _tail_norms(values: Array, noise: Array, kept: int) -> tuple[float, float]:
+    """Return the norms of what is left out, less its noise and with it."""
+    left, noise = values[kept:].astype(np.float64), noise[kept:]
+    return float(_length(np.maximum(left - noise, 0))), float(_length(left + noise))
 
 
 def _decomposition(
-    layer: BilinearLayer, u_out: Array, u_in: Array, out: Array, inputs: Array, exponent: int
+    layer: BilinearLayer, u_out: Array, u_in: Array, found: tuple[Array, ...], exponent: int
 ) -> HOSVD:
-    """Return the decomposition with the singular values of the layer as it is."""
+    """Return the decomposition with the singular values and noises of the layer as it is."""
     with np.errstate(over="ignore", under="ignore"):
-        out, inputs = (np.ldexp(values, exponent) for values in (out, inputs))
+        out, inputs, *noise = (np.ldexp(values, exponent) for values in found)
     if not (np.isfinite(out).all() and np.isfinite(inputs).all()):
         raise OverflowError(f"singular values exceed the largest {layer.dtype}: scale it down")
-    return HOSVD(u_out, u_in, out, inputs, _rotated(homogeneous_layer(layer), u_out, u_in))
+    return HOSVD(u_out, u_in, out, inputs, _rotated(homogeneous_layer(layer), u_out, u_in), *noise)
 
 
 def _rotated(layer: BilinearLayer, u_out: Array, u_in: Array) -> BilinearLayer:

@@ -458,6 +458,27 @@ def test_shares_are_parts_of_one():
     assert {type(share) for share in narrow} == {np.float64}
 
 
+@BOTH
+def test_scales_of_a_form_change_no_share(dtype):
+    """Powers of two, of q against its own factors and of the whole form."""
+    layer = random_layer(np.random.default_rng(13), OPTIONAL, (3, 4, 2), dtype)
+    decoder = random_array(np.random.default_rng(14), (3, N), dtype)
+    form = feature_form(layer, np.ones(2, dtype), decoder)
+    want, far = weight_terms(form), 100 if dtype == np.float32 else 900
+    for power in (far, -far):
+        moved = np.ldexp(form.left, power), np.ldexp(form.right, -power)
+        laws.same(weight_terms(form._replace(left=moved[0], right=moved[1])), want)
+    half = np.finfo(dtype).maxexp // 2 - 30
+    for power in (-half, half - 10):
+        linear, constants = np.ldexp(form.linear, power), np.ldexp(form.constant, power)
+        moved = FeatureForm(np.ldexp(form.left, power), form.right, linear, constants)
+        laws.same(weight_terms(moved), np.ldexp(want, 2 * power))
+    tiny = FeatureForm(*(np.ldexp(part, -far) for part in form))
+    with pytest.raises(ValueError, match="form has squares below the least"):
+        weight_terms(tiny)
+    assert weight_terms(FeatureForm(*(part * 0 for part in form))) == (0, 0, 0)
+
+
 def test_cross_terms_of_weights_are_not_negative():
     """One feature alone has no pairs, whatever rounding leaves of the difference."""
     rng = np.random.default_rng(11)

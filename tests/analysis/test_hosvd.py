@@ -1,5 +1,6 @@
 """The higher-order SVD: exact Gram matrices, certificates, and the error of truncations."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,8 @@ from refbilinear.analysis.hosvd import (
     truncated_layer,
     truncation_error,
 )
+from refbilinear.analysis.layers import homogeneous_layer
+from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.decompositions import certify_hosvd
 from strategies import FLOATS, OPTIONAL, layers, random_layer
 
@@ -68,14 +71,16 @@ def test_decompositions_are_certified(way, dtype, sizes):
             assert proof.certified, proof.reasons
             assert {part.dtype for part in found[:4]} == {np.dtype(dtype)}
             assert found.core.dtype == dtype
-            for values, places in (
-                (found.singular_out, proof.squares_out),
-                (found.singular_in, proof.squares_in),
+            for values, noise, places in (
+                (found.singular_out, found.noise_out, proof.squares_out),
+                (found.singular_in, found.noise_in, proof.squares_in),
             ):
-                largest = float(values[0]) ** 2
-                for value, place in zip(values.astype(float) ** 2, places, strict=False):
-                    width = 1e3 * np.finfo(dtype).eps * largest
-                    assert place.low - width <= value <= place.high + width
+                for value, about, place in zip(values, noise, places, strict=False):
+                    low, high = (
+                        Fraction(float(value)) + sign * Fraction(about) for sign in (-1, 1)
+                    )
+                    assert max(low, 0) ** 2 <= place.high
+                    assert high**2 >= place.low
 
 
 @WAYS
@@ -87,19 +92,74 @@ def test_the_whole_decomposition_is_the_layer(way):
     assert np.allclose(forward(again, homogeneous(x)), want, rtol=0, atol=1e-12 * abs(want).max())
 
 
+def truncation_slack(found, size):
+    """Return what the core, the factors and a product with them can add to an error, in norm.
+
+    Each entry of the core is three projections of the weights and the sum over units; the truncated
+    tensor is as many again. `UUᵀ` is a projector to within `‖UᵀU − I‖`, which is measured, for each
+    of three modes.
+    """
+    roundings = 4 * (len(found.u_out) + 2 * len(found.u_in) + found.core.d_hidden + 4)
+    apart = [np.linalg.norm(u.T @ u - np.eye(u.shape[1])) for u in (found.u_out, found.u_in)]
+    return (gamma(roundings, found.core.dtype) + apart[0] + 2 * apart[1]) * size
+
+
+def absolute_size(layer):
+    """Return the norm of the tensor of absolute values, turned by absolute orthonormal factors."""
+    plain = homogeneous_layer(layer)
+    return plain.d_out * plain.d_in**2 * hosvd._size(plain)
+
+
 @WAYS
-def test_the_error_of_a_truncation(way):
+@pytest.mark.parametrize("power", [0, -700, 640])
+def test_the_error_of_a_truncation(way, power):
     layer = random_layer(np.random.default_rng(5), ("w_out", "b_left"), (4, 7, 3), np.float64)
+    far = replace(layer, w_out=np.ldexp(layer.w_out, power))
     tensor = unpack(interaction_tensor(layer))
     size = np.linalg.norm(tensor)
-    for r_out, r_in in ((1, 2), (2, 5), (3, 3), (0, 5), (3, 0), (3, 5)):
-        found = way(layer, r_out, r_in)
-        error = np.linalg.norm(tensor - unpack(interaction_tensor(truncated_layer(found))))
+    for r_out, r_in in ((1, 2), (2, 4), (3, 3), (0, 5), (3, 0), (3, 5)):
+        found = way(far, r_out, r_in)
+        again = np.ldexp(unpack(interaction_tensor(truncated_layer(found))), -power)
+        error, slack = np.linalg.norm(tensor - again), truncation_slack(found, absolute_size(layer))
+        low, high = np.ldexp(found.error_bounds, -power)
+        assert low - slack <= error <= high + slack
+        assert high - low <= size
+        square = np.ldexp(truncation_error(far, found), -power) ** 2
+        assert abs(square - error**2) <= 4 * slack * size
+        assert error <= np.ldexp(judged(far, found).error, -power) + slack
+
+
+@BOTH
+@pytest.mark.parametrize("known", [(3, 2, 1e-3), (3, 2, 1e-6), (3, 2, 1e-10), (3, 2, 0)])
+def test_bounds_hold_for_tails_below_the_noise(dtype, known):
+    """Of diagonal forms `σ_o x_o²`, turned; the errors are known."""
+    rng = np.random.default_rng(12)
+    turn, turn_out = (np.linalg.qr(rng.standard_normal((3, 3)))[0].astype(dtype) for _ in "ab")
+    layer = BilinearLayer(turn, turn, turn_out * np.array(known, dtype))
+    whole = unpack(interaction_tensor(layer)).astype(float)
+    for way in (hosvd.gram_hosvd, direct_hosvd):
+        found = way(layer, 2)
+        u = np.linalg.qr(found.u_out.astype(float))[0]
+        error = np.linalg.norm(whole - np.einsum("op,qp,qij->oij", u, u, whole))
         low, high = found.error_bounds
-        assert low - 1e-7 * size <= error <= high + 1e-7 * size
-        assert abs(truncation_error(layer, found) ** 2 - error**2) <= 1e-13 * size**2
-        proof = judged(layer, found)
-        assert error <= proof.error * (1 + 1e-12) + 1e-13 * size
+        beside = truncation_slack(found, absolute_size(layer))
+        assert low - beside <= error <= high + beside
+    assert direct_hosvd(layer, 2).error_bounds[1] < 1e4 * np.finfo(dtype).eps + 2 * known[2]
+
+
+@WAYS
+def test_noise_is_in_the_bounds(way):
+    """A tail that is wrong by less than its noise is in the bounds, and with no noise it is not."""
+    layer = random_layer(np.random.default_rng(13), ("w_out",), (4, 6, 3), np.float64)
+    found = way(layer, 2)
+    value, noise, none = found.singular_out[2], found.noise_out[2], np.zeros(4)
+    assert noise > 0
+    low, high = found._replace(singular_in=none).error_bounds
+    assert low == value - noise
+    assert high == value + noise
+    bare = found._replace(singular_in=none, noise_in=none, noise_out=none[:3])
+    assert bare.error_bounds == (value, value)
+    assert low < value < high
 
 
 def test_the_gram_squares_the_condition_number():
@@ -145,6 +205,57 @@ def test_huge_and_tiny_layers(way, dtype):
         laws.same(found.singular_out, np.ldexp(base.singular_out, left + right + out))
         laws.same(found.u_in, base.u_in)
         laws.same(found.u_out, base.u_out)
+
+
+UNEVEN = [
+    ([1e200, 1], [1e-200, 1], [1, 1]),
+    ([1e160, 1e-160], [1e-160, 1e160], [1, 1]),
+    ([1e160, 1e-160], [1, 1], [1e-160, 1e160]),
+    ([1e-160, 1], [1e-160, 1], [2.0**1022, 1]),
+]
+
+
+@WAYS
+@pytest.mark.parametrize(("left", "right", "out"), UNEVEN)
+def test_units_of_uneven_scale(way, left, right, out):
+    """Forms `l_h r_h d_h x_h²`, of which singular values are the magnitudes."""
+    layer = BilinearLayer(np.diag(left), np.diag(right), np.diag(out))
+    size = np.array(left) * np.array(out) * np.array(right)
+    want = sorted(size, reverse=True)
+    for rank in (None, 1):
+        found = way(layer, rank)
+        assert np.allclose(found.singular_out, want, rtol=1e-14, atol=0)
+        assert np.allclose(found.singular_in, want, rtol=1e-14, atol=0)
+        low, high = found.error_bounds
+        tail = np.linalg.norm(want[len(found.u_out.T) :])
+        assert low <= tail <= high
+        assert abs(truncation_error(layer, found) - tail) <= 1e-7 * want[0]
+
+
+@WAYS
+def test_scales_within_units_change_nothing(way):
+    layer = random_layer(np.random.default_rng(14), ("w_out",), (3, 5, 4), np.float64)
+    one, two = np.array([[900, -900, 30, 0, 500], [-400, 500, -900, 0, 480]])
+    moved = BilinearLayer(
+        np.ldexp(layer.w_left, one[:, None]),
+        np.ldexp(layer.w_right, two[:, None]),
+        np.ldexp(layer.w_out, -one - two),
+    )
+    for part, same in zip(way(moved)[:4], way(layer)[:4], strict=True):
+        laws.same(part, same)
+    for part, same in zip(gram_matrices(moved), gram_matrices(layer), strict=True):
+        laws.same(part, same)
+
+
+def test_units_that_are_zero_have_no_scale():
+    layer = BilinearLayer(
+        [[1e300], [0], [1e300], [1]], [[1e300], [1e300], [0], [1]], [[0, 1, 1, 2]]
+    )
+    for way in (hosvd.gram_hosvd, direct_hosvd):
+        assert way(layer).singular_out == 2
+        nothing = BilinearLayer(layer.w_left[:3], layer.w_right[:3], layer.w_out[:, :3])
+        assert way(nothing).singular_out == 0
+        assert way(nothing, 0).error_bounds == (0, 0)
 
 
 # ---- planted mistakes
