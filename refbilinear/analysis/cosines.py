@@ -47,15 +47,14 @@ def cosine(
     Returns
     -------
     number, (d_out,) array or (d_out of first, d_out of second) array
-        What rounding took beyond 1 is clipped. A difference that cancels, say, whose square is
-        not far above `product_bound`, has a direction that is largely rounding.
+        What rounding took beyond 1 is clipped. Of a difference that cancels, say, whose norm is
+        not far above `product_bound`, the direction is rounding too.
 
     Raises
     ------
     ValueError, TypeError
         As the product does; for an unknown one; for a model, or an output, of norm 0
-        or so small that its square is not accurate, or whose square is within its `product_bound`:
-        it may be zero. (Of large models in float32 that bound is wide; float64 knows more.)
+        or so small that its square is not accurate.
     ArithmeticError
         For a cosine beyond 1 by more than `product_bound` explains.
 
@@ -69,14 +68,12 @@ def cosine(
     0.866025
     """
     found = _compared(product, first, second, mean, covariance, outputs)
-    inner, squares, squares2, error = found
+    inner, squares, squares2, _ = found
     for name, values in (("first", squares), ("second", squares2)):
         _require_direction(name, values, product)
     if first.dtype == object:
         signed_square = _float(inner * abs(inner) / (squares * squares2))
         return np.sign(signed_square) * np.sqrt(np.abs(signed_square))
-    _require_more_than_rounding("first", squares, error(1), product)
-    _require_more_than_rounding("second", squares2, error(2), product)
     value = inner / (np.sqrt(squares) * np.sqrt(squares2))
     if not np.all(np.abs(value) <= 1):
         _require_explained(value, found)
@@ -125,12 +122,12 @@ def distance(
     1.224745
     """
     found = _compared(product, first, second, mean, covariance, outputs)
-    inner, squares, squares2, error = found
+    inner, squares, squares2, errors = found
     square = squares - 2 * inner + squares2
     if first.dtype == object:
         return np.sqrt(_float(square))
     if not np.all(square >= 0):
-        of_inner, of_first, of_second = map(error, range(3))
+        of_inner, of_first, of_second = errors()
         worst = of_first + 2 * of_inner + of_second
         worst = worst + 4 * _eps(squares) * (squares + 2 * abs(inner) + squares2)
         if not np.all(square >= -worst):
@@ -192,12 +189,12 @@ def _bound(
 
 
 class _Compared(NamedTuple):
-    """A product, both squared norms in a shape to divide by, and the bound of each."""
+    """A product, both squared norms in a shape to divide by, and the bounds of all three."""
 
     inner: Any
     squares: Any
     squares2: Any
-    error: Callable[[int], Any]
+    errors: Callable[[], tuple[Any, Any, Any]]
 
 
 def _compared(
@@ -211,23 +208,25 @@ def _compared(
     """Return `⟨f, g⟩`, `⟨f, f⟩` and `⟨g, g⟩` under a product."""
     one, two, moments = entered(product, outputs, first, second, mean, spread)
     own = "whole" if outputs == "whole" else "each"
-    kinds, of_models, entries = (
-        (outputs, own, own),
-        ((first, second), (first, first), (second, second)),
-        ((one, two), (one, one), (two, two)),
+    kinds = (outputs, own, own)
+
+    def shaped(inner: Any, squares: Any, squares2: Any) -> tuple[Any, Any, Any]:
+        return inner, squares[:, None] if outputs == "pairs" else squares, squares2
+
+    def errors() -> tuple[Any, Any, Any]:
+        pairs = ((first, second), (first, first), (second, second))
+        return shaped(
+            *(
+                _bound(product, kind, *pair, moments)
+                for kind, pair in zip(kinds, pairs, strict=True)
+            )
+        )
+
+    pairs = ((one, two), (one, one), (two, two))
+    values = (
+        evaluated(product, kind, *pair, moments) for kind, pair in zip(kinds, pairs, strict=True)
     )
-
-    def shaped(place: int, value: Any) -> Any:
-        return value[:, None] if outputs == "pairs" and place == 1 else value
-
-    def error(place: int) -> Any:
-        return shaped(place, _bound(product, kinds[place], *of_models[place], moments))
-
-    inner, squares, squares2 = (
-        shaped(place, evaluated(product, kinds[place], *entries[place], moments))
-        for place in range(3)
-    )
-    return _Compared(inner, squares, squares2, error)
+    return _Compared(*shaped(*values), errors)
 
 
 def _require_direction(name: str, squares: Any, product: str) -> None:
@@ -244,25 +243,13 @@ def _require_direction(name: str, squares: Any, product: str) -> None:
         )
 
 
-def _require_more_than_rounding(name: str, squares: Any, error: Any, product: str) -> None:
-    """Raise ValueError for a model, or an output, that rounding alone may have kept from zero."""
-    low = ~(np.ravel(squares) > np.ravel(error))
-    if low.any():
-        index = first_index(low)[0]
-        place = f" at output {index}" if np.ndim(squares) else ""
-        raise ValueError(
-            f"{name} must not be zero up to rounding to have a cosine; its squared {product} norm "
-            f"is {np.ravel(squares)[index]}{place}, and rounding may leave {np.ravel(error)[index]}"
-        )
-
-
 def _require_explained(value: Any, found: _Compared) -> None:
     """Raise ArithmeticError for a cosine that Cauchy and Schwarz, and rounding, rule out.
 
     `|⟨f, g⟩| ≤ ‖f‖‖g‖` of the exact ones: with an error e of each, what was computed is at most
     `√((⟨f, f⟩ + e)(⟨g, g⟩ + e)) + e`, and the two roots, product and quotient are four roundings.
     """
-    of_inner, of_first, of_second = map(found.error, range(3))
+    of_inner, of_first, of_second = found.errors()
     sizes = np.sqrt(np.float64(found.squares)) * np.sqrt(np.float64(found.squares2))
     grown = np.sqrt(found.squares + of_first) * np.sqrt(found.squares2 + of_second)
     most = (grown + of_inner) / sizes * (1 + 8 * _eps(value))
