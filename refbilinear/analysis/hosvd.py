@@ -33,7 +33,7 @@ from refbilinear.analysis.eigenpairs import EIGH_RATIO, eigendecompose
 from refbilinear.analysis.grams import blocks
 from refbilinear.analysis.layers import homogeneous_layer, output_weights
 from refbilinear.analysis.products import frobenius
-from refbilinear.analysis.truncation import _length
+from refbilinear.analysis.truncation import length
 from refbilinear.oracle.bounds import gamma
 from refbilinear.spec.arrays import Array, constant, require_count, require_finite
 from refbilinear.spec.layer import BilinearLayer
@@ -375,7 +375,7 @@ def _rounding(layer: BilinearLayer) -> float:
 def _tail_norms(values: Array, noise: Array, kept: int) -> tuple[float, float]:
     """Return the norms of what is left out, less its noise and with it."""
     left, noise = values[kept:].astype(np.float64), noise[kept:]
-    return float(_length(np.maximum(left - noise, 0))), float(_length(left + noise))
+    return float(length(np.maximum(left - noise, 0))), float(length(left + noise))
 
 
 def _decomposition(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refbilinear.analysis.directions import spectrum
+from refbilinear.analysis.directions import spectra, spectrum
 from refbilinear.analysis.eigenpairs import Spectrum, contributions, enter_spectrum, require_rank
 from refbilinear.spec.arrays import (
     Array,
@@ -121,14 +121,18 @@ def forms(
     if not len(U):
         raise ValueError("U must have at least one direction; got none")
     plain = BilinearLayer(layer.w_left, layer.w_right, layer.w_out)
-    spectra = tuple(spectrum(plain, u, k, embed=embed) for u in U)
+    if embed is None and k is not None:
+        found = spectra(plain, U, k)
+        pairs = tuple(found.spectrum(number) for number in range(len(U)))
+    else:
+        pairs = tuple(spectrum(plain, u, k, embed=embed) for u in U)
     if not layer.has_constant:
-        return Forms(spectra, None)
+        return Forms(pairs, None)
     linear, constants = affine_parts(layer, U)
     if embed is not None:
         with np.errstate(over="ignore", invalid="ignore"):
             linear = linear @ np.asarray(embed)
-    return Forms(spectra, _representable(AffineParts(linear, constants)))
+    return Forms(pairs, _representable(AffineParts(linear, constants)))
 
 
 def model_space_forms(
@@ -352,7 +356,7 @@ def norm_errors(forms: Forms, k: int) -> Array:
     array([1.])
     """
     with np.errstate(over="ignore"):
-        norms = np.array([_length(_tail(pairs, k)) for pairs in _entered(forms)])
+        norms = np.array([length(_tail(pairs, k)) for pairs in _entered(forms)])
     return require_representable("the norm", norms)
 
 
@@ -433,7 +437,7 @@ def _tail(pairs: Spectrum, k: int) -> Array:
     return pairs.eigenvalues[require_rank("k", require_count("k", k, 0), d) :]
 
 
-def _length(values: Array) -> Any:
+def length(values: Array) -> Any:
     """Return the norm, of numbers whose squares may over- or underflow."""
     power = np.frexp(np.abs(values).max(initial=0))[1]
     return np.ldexp(np.linalg.norm(np.ldexp(values, -power)), power)
