@@ -511,6 +511,7 @@ def prediction_correlations(
     match = "to match the layer"
     e = enter("e", e, {"d_out": layer.d_out}, dtype=layer.dtype, match=match)
     x = enter("x", x, {"n": None, "d_in": layer.d_in}, dtype=layer.dtype, match=match)
+    require_finite("e", e)
     require_finite("x", x)
     if len(x) < 2:
         raise ValueError(f"x must hold at least two examples; got {len(x)}")
