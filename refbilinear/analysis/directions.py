@@ -172,7 +172,8 @@ def spectrum(
     left, right, weights = _enter_factors(layer, "u", u[None])
     behind_it = (left, right) if outer is None else _composed(left, right, outer)
     d = behind_it[0].shape[1]
-    k, asked = require_rank("k", k, d), method
+    k, asked, seed = require_rank("k", k, d), method, require_count("seed", seed, 0)
+    tolerance = _enter_tolerance(tolerance, layer.dtype)
     if method == "auto":
         method = _choice(min(layer.d_in, d), int(np.count_nonzero(weights)), k)
         method = "embedded" if method == "dense" and outer is not None else method
@@ -256,6 +257,7 @@ def spectra(
     U = enter("U", U, sizes, dtype=layer.dtype, match="to match the layer")
     left, right, weights = _enter_factors(layer, "U", U)
     k, products = require_rank("k", k, layer.d_in), require_count("products", products, 1)
+    seed = require_count("seed", seed, 0)
     tolerance = _enter_tolerance(tolerance, layer.dtype)
     size = _group(layer, k) if group is None else require_count("group", group, 1)
     groups = [weights[i : i + size] for i in range(0, len(weights), size)]

@@ -590,6 +590,9 @@ def test_bad_arguments_are_refused_by_name():
         (lambda: spectra(layer, np.eye(2), 1, group=0), ValueError, "group must be at least 1"),
         (lambda: spectra(layer, np.eye(2), 1, products=0), ValueError, "products must be at least"),
         (lambda: spectra(layer, np.eye(2, dtype=np.float32), 1), TypeError, "U must have dtype"),
+        (lambda: spectra(layer, np.eye(2), 1, seed=None), TypeError, "seed must be an integer; got None"),
+        (lambda: spectrum(layer, [1, 2], 1, seed=-1), ValueError, "seed must be at least 0; got -1"),
+        (lambda: spectrum(layer, [1, 2], 1, tolerance=-1), ValueError, "tolerance must be finite"),
     ):  # fmt: skip
         with pytest.raises(kind, match=words):
             call()
