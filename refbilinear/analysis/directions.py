@@ -43,6 +43,7 @@ from refbilinear.analysis.lanczos import (
     lengths,
     within,
 )
+from refbilinear.analysis.layers import require_layer, require_model
 from refbilinear.analysis.problems import EXACT, embedded, form
 from refbilinear.spec.arrays import (
     Array,
@@ -165,6 +166,7 @@ def spectrum(
     >>> spectrum(BilinearLayer([[1, 0, 0]], [[0, 1, 0]]), [1]).eigenvalues
     array([ 0.5, -0.5,  0. ])
     """
+    require_layer(layer)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {method}")
     u = enter("u", u, {"d_out": layer.d_out}, dtype=layer.dtype, match="to match the layer")
@@ -251,6 +253,7 @@ def spectra(
     array([[ 3.,  0.],
            [ 2., -2.]])
     """
+    require_layer(layer)
     if method not in ("auto", *EXACT, "lanczos"):
         raise ValueError(f"method must be auto, dense, factored or lanczos; got {method}")
     sizes = {"n": None, "d_out": layer.d_out}
@@ -365,6 +368,7 @@ def homogeneous_spectrum(layer: BilinearLayer, u: ArrayLike, k: int | None = Non
     >>> homogeneous_spectrum(BilinearLayer([[0]], [[0]], w_skip=[[6]]), [1]).eigenvalues
     array([ 3., -3.])
     """
+    require_layer(layer)
     for name, array in parameters(layer).items():
         require_finite(name, array)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -416,6 +420,7 @@ def _enter_tolerance(tolerance: float | None, dtype: np.dtype[np.generic]) -> fl
 
 def _only_layer(model: BilinearMLP, u: ArrayLike) -> tuple[BilinearLayer, Array]:
     """Return the one layer of a model, and the direction of its outputs that u is, `w_headᵀ u`."""
+    require_model(model)
     if len(model.layers) != 1:
         raise ValueError(f"model must have one layer to have a spectrum; got {len(model.layers)}")
     u = enter("u", u, {"d_out": model.d_out}, dtype=model.dtype, match="to match the model")

@@ -194,6 +194,25 @@ def jacobian(layer: BilinearLayer, x: ArrayLike) -> Array:
     return slope if layer.w_skip is None else slope + layer.w_skip
 
 
+def require_layer(layer: object) -> None:
+    """Raise TypeError unless it is a layer; a model has spectra and forms by other names."""
+    if isinstance(layer, BilinearMLP):
+        raise TypeError(
+            "layer must be a BilinearLayer; got BilinearMLP: see the functions of model and input "
+            "space, input_spectrum, model_spectrum, input_space_forms and model_space_forms"
+        )
+    if not isinstance(layer, BilinearLayer):
+        raise TypeError(f"layer must be a BilinearLayer; got {type(layer).__name__}")
+
+
+def require_model(model: object) -> None:
+    """Raise TypeError unless it is a model; a layer alone has only its own space."""
+    if not isinstance(model, BilinearMLP):
+        raise TypeError(
+            f"model must be a BilinearMLP; got {type(model).__name__}: for a layer, spectrum"
+        )
+
+
 def output_weights(layer: BilinearLayer) -> Array:
     """Return `w_out`, the identity written out where there is none."""
     return identity(layer.d_hidden, layer.dtype) if layer.w_out is None else layer.w_out

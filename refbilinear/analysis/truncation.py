@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from refbilinear.analysis.directions import spectra, spectrum
 from refbilinear.analysis.eigenpairs import Spectrum, contributions, enter_spectrum, require_rank
+from refbilinear.analysis.layers import require_layer, require_model
 from refbilinear.spec.arrays import (
     Array,
     constant,
@@ -117,6 +118,7 @@ def forms(
     >>> [pairs.eigenvalues for pairs in forms(squares, [[1, 0], [1, -1]]).spectra]
     [array([2., 0.]), array([ 2., -2.])]
     """
+    require_layer(layer)
     U = np.eye(layer.d_out, dtype=layer.dtype) if U is None else _enter_directions(layer, U)
     if not len(U):
         raise ValueError("U must have at least one direction; got none")
@@ -361,6 +363,7 @@ def norm_errors(forms: Forms, k: int) -> Array:
 
 
 def _enter_directions(layer: BilinearLayer, U: ArrayLike) -> Array:
+    require_layer(layer)
     sizes = {"n": None, "d_out": layer.d_out}
     return enter("U", U, sizes, dtype=layer.dtype, match="to match the layer")
 
@@ -420,6 +423,7 @@ def _affine_outputs(forms: Forms, x: Array) -> Array:
 
 def _behind_embedding(model: BilinearMLP) -> BilinearLayer:
     """Return the layer that a model of one layer is behind its embedding."""
+    require_model(model)
     return fold(BilinearMLP(None, model.layers, model.w_head, model.residual))
 
 

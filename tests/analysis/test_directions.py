@@ -574,6 +574,10 @@ def test_a_bias_that_is_not_finite_is_refused_where_it_counts():
 def test_bad_arguments_are_refused_by_name():
     layer = normal_layer(25, 4, 3, 2)
     for call, kind, words in (
+        (lambda: spectrum(BilinearMLP(None, [layer], None), [1, 2]), TypeError, "got BilinearMLP: see .* input_spectrum"),
+        (lambda: spectra(BilinearMLP(None, [layer], None), np.eye(2), 1), TypeError, "got BilinearMLP"),
+        (lambda: homogeneous_spectrum(None, [1, 2]), TypeError, "layer must be a BilinearLayer; got NoneType"),
+        (lambda: model_spectrum(layer, [1, 2]), TypeError, "model must be a BilinearMLP; got BilinearLayer"),
         (lambda: spectrum(layer, [1, 2], method="qr"), ValueError, "method must be one of auto,"),
         (lambda: spectrum(layer, [1, 2], method="embedded"), ValueError, "without embed"),
         (lambda: spectrum(layer, [1, np.nan]), ValueError, "u must be finite"),

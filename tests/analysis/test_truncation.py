@@ -289,3 +289,15 @@ def test_what_is_not_known_is_refused():
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_layers_and_models_are_told_apart():
+    layer = BilinearLayer([[1, 2]], [[3, 4]])
+    model = BilinearMLP(None, [layer], None)
+    for call, words in (
+        (lambda: forms(model), "layer must be a BilinearLayer; got BilinearMLP: see the functions"),
+        (lambda: affine_parts(model, [[1]]), "layer must be a BilinearLayer; got BilinearMLP"),
+        (lambda: input_space_forms(layer), "model must be a BilinearMLP; got BilinearLayer: for a layer, spectrum"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            call()
