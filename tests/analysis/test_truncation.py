@@ -297,7 +297,10 @@ def test_layers_and_models_are_told_apart():
     for call, words in (
         (lambda: forms(model), "layer must be a BilinearLayer; got BilinearMLP: see the functions"),
         (lambda: affine_parts(model, [[1]]), "layer must be a BilinearLayer; got BilinearMLP"),
-        (lambda: input_space_forms(layer), "model must be a BilinearMLP; got BilinearLayer: for a layer, spectrum"),
+        (
+            lambda: input_space_forms(layer),
+            "model must be a BilinearMLP; got BilinearLayer: for a layer, spectrum",
+        ),
     ):
         with pytest.raises(TypeError, match=words):
             call()
