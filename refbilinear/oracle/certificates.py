@@ -263,7 +263,7 @@ def certify(
     proof, groups = prove(*map(integers, (Q, values, vectors))), counted_groups(Q)
     reasons = tuple(pair_objections(Q, values, proof, groups, order))
     residual, defect = proof.squares()
-    unit, width = len(Q) * 2 * roundoff(Q.dtype), _width(Q) / ACCEPTED
+    unit, width = len(Q) * 2 * roundoff(Q.dtype), accepted_residual(Q) / ACCEPTED
     places = places_of(values, len(Q), order)
     return Certificate(
         not reasons,
@@ -389,7 +389,7 @@ def pair_objections(
 ) -> Iterator[str]:
     """Yield what speaks against computed pairs."""
     n, (residual, defect) = len(Q), proof.squares()
-    width, accepted = _width(Q), accepted_defect(n, Q.dtype)
+    width, accepted = accepted_residual(Q), accepted_defect(n, Q.dtype)
     yield from _disorder(values, order)
     if defect > accepted * accepted:
         yield f"‖I − XᵀX‖_F is {short(root(defect))}; accepted is {short(accepted)}"
@@ -407,7 +407,7 @@ def accepted_defect(n: int, dtype: DTypeLike) -> Fraction:
     return ACCEPTED_DEFECT * n * 2 * u if n <= SMALL else n * root(u)
 
 
-def _width(Q: Array) -> Fraction:
+def accepted_residual(Q: Array) -> Fraction:
     """Return the residual that an honest solver may leave: `10 n · 2u ‖Q‖_F`, 0 for Q = 0.
 
     The spacing 2u‖Q‖_F of numbers as large as Q is never below the smallest subnormal.

@@ -5,6 +5,7 @@ residuals bound the distance to the one nearest matrix of rank k; and where two 
 that there is not one, how far from optimal the matrix is.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ from refbilinear.oracle.certificates import (
     Group,
     Pairs,
     Proof,
+    accepted_defect,
+    accepted_residual,
     certified_gaps,
     counted_groups,
     enter_pairs,
@@ -25,13 +28,15 @@ from refbilinear.oracle.certificates import (
     projector_bound,
     prove,
 )
-from refbilinear.oracle.judgements import Judgement, enter_like, judge
+from refbilinear.oracle.bounds import gamma
+from refbilinear.oracle.judgements import Judgement, enter_like, judge, short
 from refbilinear.oracle.rationals import (
     Exact,
     ceiling,
     integers,
     largest,
     minus,
+    nearest_float,
     norm,
     root,
     subnormal,
@@ -124,6 +129,77 @@ def certify_truncation(
         ceiling(error - root(tail, above=False)),
         ceiling(highs[k]) if k < len(Q) else 0.0,
     )
+
+
+def truncation_objections(
+    matrix: Array, tail: Array, form: Array, k: int, nearest: Array, squares: Fraction
+) -> list[str]:
+    """Return what speaks against a truncation that came without its pairs.
+
+    It must be within what pairs that `certify` accepts can leave: with their residual r, defect s,
+    `w = r/√(1 − s)` and δ the certified gap less w, in Frobenius norm
+
+        ‖matrix − Q_k‖ ≤ ‖Q‖₂ (√2 r/(δ √(1 − s)) + s) + r √(1 + s) + γ_{k+3} k (‖Q‖₂ + w)(1 + s).
+
+    For a tie, where Q_k is not unique, `‖Q − matrix‖` must be the root of the exact tail to twice
+    `r + 2 s ‖Q‖` and the rounding: no larger, which is optimality, and no smaller, as rank k asks.
+
+    Parameters
+    ----------
+    matrix, tail : array
+        What was returned: (d, d), and a number.
+    form : (d, d) array
+        Q.
+    k : int
+    nearest, squares : array of Fraction, Fraction
+        Q_k, or one of them, and `Σ_{i>k} λ_i²`.
+
+    Examples
+    --------
+    >>> Q, exact_one = np.diag([3.0, -4.0]), np.diag([Fraction(0), Fraction(-4)])
+    >>> truncation_objections(np.diag([0.0, -4.0]), np.array(9.0), Q, 1, exact_one, Fraction(9))
+    []
+    >>> truncation_objections(np.diag([3.0, 0.0]), np.array(16.0), Q, 1, exact_one, Fraction(9))
+    ['‖matrix − Q_k‖_F is 5; accepted is 3.6e-11', 'tail is 16.0, not 9.0, to 1.9e-12']
+    """
+    require_finite("matrix", matrix)
+    require_finite("tail", tail)
+    n, size, unit = len(form), norm(integers(form)), form.dtype
+    r, s = accepted_residual(form), accepted_defect(n, unit)
+    w = r / root(1 - s, above=False)
+    of_tail = 2 * w * size * root(Fraction(n)) + n * w * w + Fraction(gamma(n + 3, unit)) * size**2
+    reasons = list(_matrix_objections(matrix, form, k, nearest, squares, (r, s, w)))
+    if abs(Fraction(tail.item()) - squares) > of_tail:
+        reasons.append(f"tail is {tail}, not {nearest_float(squares)}, to {short(of_tail)}")
+    return reasons
+
+
+def _matrix_objections(
+    matrix: Array,
+    form: Array,
+    k: int,
+    nearest: Array,
+    squares: Fraction,
+    accepted: tuple[Fraction, Fraction, Fraction],
+) -> Iterator[str]:
+    """Yield what speaks against the matrix, by pairs that are accepted to (r, s, w)."""
+    (r, s, w), groups = accepted, counted_groups(form)
+    top = max(magnitudes(groups)[1], default=Fraction(0))
+    rounding = Fraction(gamma(k + 3, form.dtype)) * k * (top + w) * (1 + s)
+    gap = certified_gaps(groups)[k - 1] if 0 < k < len(form) else None
+    off, left = (norm(minus(integers(matrix), integers(one))) for one in (nearest, form))
+    if gap is None or gap > w:
+        delta = None if gap is None else (gap - w) * root(1 - s, above=False)
+        angle = root(Fraction(2)) * r / delta if delta else 0
+        most, what = top * (angle + s) + r * root(1 + s) + rounding, "‖matrix − Q_k‖_F"
+    else:
+        most, what = (
+            2 * (r + 2 * s * norm(integers(form))) + rounding,
+            "‖Q − matrix‖_F, less √tail,",
+        )
+        off = abs(left - root(squares))
+    if off > most:
+        yield f"{what} is {short(off)}; accepted is {short(most)}"
 
 
 def certify_truncated_form(values: ArrayLike, x: ArrayLike, spectrum: Pairs) -> Judgement:
