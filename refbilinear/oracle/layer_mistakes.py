@@ -16,6 +16,7 @@ FACTORS = ("w_left", "w_right", "b_left", "b_right")
 BIASES = {"b_left": "b_right", "b_right": "b_left"}
 LANES = 8
 TF32_BITS = 11
+PAUSE = 1e-5
 
 Factor = tuple[Array, Array | int]
 
@@ -157,9 +158,10 @@ def input_overwritten(run: Run) -> Run:
 def as_if_contiguous(array: Array) -> Array:
     """Return what stands in memory from the lowest address on, whatever the strides.
 
-    Of a broadcast array, which owns less memory than it has entries, the array itself.
+    Of an array whose entries share memory, as broadcast ones do, the array itself.
     """
-    if array.flags.c_contiguous or 0 in array.strides:
+    extent = sum((n - 1) * abs(step) for n, step in zip(array.shape, array.strides, strict=True))
+    if array.flags.c_contiguous or extent + array.itemsize < array.nbytes:
         return array
     forwards = array[tuple(slice(None, None, -1 if step < 0 else 1) for step in array.strides)]
     strides = np.empty(array.shape, array.dtype).strides
@@ -174,17 +176,18 @@ def as_if_aligned(array: Array) -> Array:
 
 
 def race(run: Run) -> Run:
-    """Form the product in a buffer that all threads share, and pause between its factors."""
+    """Form the product in a buffer that all threads share, and pause after each factor."""
     shared: dict[tuple[int, ...], Array] = {}
 
     def answer(held: Inputs) -> Outputs:
         layer, x = layer_of(held), held["x"]
-        left, right = project(layer, x)
-        hidden = shared.setdefault((*left.shape, left.itemsize), np.empty_like(left))
-        hidden[...] = left
-        time.sleep(1e-5)
-        hidden *= right
-        return {"y": combine(layer, x, Projections(hidden, np.ones_like(hidden)))}
+        ones = np.ones((len(x), layer.d_hidden), x.dtype)
+        hidden = shared.setdefault((*ones.shape, x.itemsize), ones.copy())
+        hidden[...] = ones
+        for factor in project(layer, x):
+            hidden *= factor
+            time.sleep(PAUSE)
+        return {"y": combine(layer, x, Projections(hidden, ones))}
 
     return answer
 

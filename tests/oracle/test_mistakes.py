@@ -205,7 +205,7 @@ def test_two_threads_spoil_each_other():
     want = ANSWERS["forward"](held)["y"]
 
     def spoilt(_):
-        return any((run(held)["y"] != want).any() for _ in range(2000))
+        return any((run(held)["y"] != want).any() for _ in range(500))
 
     assert not spoilt(0)
     with ThreadPoolExecutor(2) as pool:
