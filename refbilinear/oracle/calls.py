@@ -17,8 +17,8 @@ from refbilinear.oracle.answers import Inputs, Outputs
 from refbilinear.oracle.claims import CLAIMS
 from refbilinear.oracle.standards import dtype_of
 from refbilinear.oracle.strict import DTYPES
-from refbilinear.oracle.verdicts import RETURNED
 from refbilinear.oracle.vectors import LAYER, OPERATIONS
+from refbilinear.oracle.verdicts import RETURNED
 from refbilinear.spec.arrays import Array, plain
 
 Function = Callable[..., Any]

@@ -47,8 +47,9 @@ def interrogate(question: Question, ask: Ask, judge: Judge, repeat: bool = True)
     >>> from refbilinear.oracle import vectors
     >>> from refbilinear.oracle.standards import questions
     >>> one = questions(vectors.load(), "f64", ["forward"])[0]
-    >>> interrogate(one, lambda question, held: Answer({"y": held["x"]}), judge_by("f64", {})).failed
-    True
+    >>> x = interrogate(one, lambda question, held: Answer({"y": held["x"]}), judge_by("f64", {}))
+    >>> x.verdict.status, x.verdict.kind
+    ('failed', 'shape')
     """
     inputs = fresh(question.vector.inputs)
     answer = ask(question, inputs)

@@ -60,8 +60,8 @@ def python(value: Any) -> str:
 
     Examples
     --------
-    >>> python(np.array([[0.5, -2.0]], np.float32)), python(Layer(np.zeros((0, 2)), np.zeros((0, 2))))
-    ("np.array([[0.5, -2]], 'f4')", 'Layer(w_left=np.zeros((0, 2)), w_right=np.zeros((0, 2)))')
+    >>> print(python(Layer(np.array([[0.5, -2.0]], np.float32), np.zeros((0, 2)))))
+    Layer(w_left=np.array([[0.5, -2]], 'f4'), w_right=np.zeros((0, 2)))
     """
     if isinstance(value, Layer | Model):
         there = {name: one for name, one in value._asdict().items() if one is not None}

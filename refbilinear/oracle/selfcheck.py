@@ -1,9 +1,9 @@
 """What the oracle asks of itself in every run: right answers pass, known mistakes are shown.
 
-The vectors are re-hashed when they are read. Here the specification's own answers are put before the
-same judge, the exact numbers are evaluated once more by both evaluators, and every mistake of the
-catalogue is put the vectors that an implementation was put: one that none of them shows, the run
-could not have shown.
+The vectors are re-hashed when they are read. Here the specification's own answers are put before
+the same judge, the exact numbers are evaluated once more by both evaluators, and every mistake of
+the catalogue is put the vectors that an implementation was put: one that none of them shows, the
+run could not have shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

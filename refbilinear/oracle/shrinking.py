@@ -94,7 +94,7 @@ def _parts(question: Question) -> Iterator[Inputs]:
 
 
 def _letters(question: Question) -> dict[str, str]:
-    """Return the letters of every input's axes; without output weights, outputs are hidden units."""
+    """Return the letters of every input's axes; without w_out an output is a hidden unit."""
     held, letters = question.vector.inputs, OPERATIONS[question.op].inputs
     if "w_left" in held and "w_out" not in held:
         return {name: letters[name].replace("o", "h") for name in held}

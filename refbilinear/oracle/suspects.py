@@ -1,9 +1,9 @@
 """Which mistake of the catalogue an implementation makes: the one that answers as it does.
 
 Every mistake of an operation is put the vectors that the implementation was put, in their order. It
-*explains* a failure where it fails in the same way, with the same result; it is *contradicted* where
-it fails and the implementation does not. One that explains all that it could have, and is never
-contradicted, is a match.
+*explains* a failure where it fails in the same way, with the same result; it is *contradicted*
+where it fails and the implementation does not. One that explains nearly all that it could have, and
+is never contradicted, is a match.
 """
 
 from collections.abc import Sequence
@@ -36,8 +36,11 @@ PRECISION = (
 MAGNITUDE = 64.0
 """How many times larger one error may be than another of the same precision."""
 
-MOST_OF = 0.8
-"""What part of the failures a mistake of precision must explain: some are chance."""
+MOST_OF = 0.95
+"""What part of the failures a match must explain: a few may have a reason of their own."""
+
+MOST_OF_ROUGH = 0.8
+"""The same for a mistake of precision, where it is chance whether a vector fails."""
 
 
 class Suspect(NamedTuple):
@@ -57,12 +60,10 @@ class Suspect(NamedTuple):
     @property
     def matches(self) -> bool:
         """Whether it alone accounts for what was seen."""
-        if self.name in PRECISION:
-            enough = MOST_OF * self.failures
-            return self.explained >= enough and self.contradicted <= self.failures - enough
-        return 0 < self.failures <= 2 * self.explained and (
-            self.explained == self.possible and not self.contradicted
-        )
+        rough = self.name in PRECISION
+        left = self.failures * (1 - (MOST_OF_ROUGH if rough else MOST_OF))
+        enough = self.explained >= self.failures / 2 and self.possible - self.explained <= left
+        return enough and self.contradicted <= (left if rough else 0)
 
 
 def rank(op: str, outcomes: Sequence[Outcome], judge: Judge, repeat: bool) -> list[Suspect]:

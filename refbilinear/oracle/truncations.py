@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.certificates import (
     Group,
     Pairs,
@@ -28,7 +29,6 @@ from refbilinear.oracle.certificates import (
     projector_bound,
     prove,
 )
-from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.judgements import Judgement, enter_like, judge, short
 from refbilinear.oracle.rationals import (
     Exact,
@@ -160,7 +160,7 @@ def truncation_objections(
     >>> truncation_objections(np.diag([0.0, -4.0]), np.array(9.0), Q, 1, exact_one, Fraction(9))
     []
     >>> truncation_objections(np.diag([3.0, 0.0]), np.array(16.0), Q, 1, exact_one, Fraction(9))
-    ['‖matrix − Q_k‖_F is 5; accepted is 3.6e-11', 'tail is 16.0, not 9.0, to 1.9e-12']
+    ['‖matrix − Q_k‖_F is 5; accepted is 1.9e-12', 'tail is 16.0, not 9.0, to 3.3e-13']
     """
     require_finite("matrix", matrix)
     require_finite("tail", tail)

@@ -1,7 +1,7 @@
 """The verdict on what an implementation returned for one vector.
 
-Numbers are compared exactly, as the rationals that they are: equal, or within what is allowed. Pairs
-and factors are not unique; what they prove about themselves is judged (`certificates`).
+Numbers are compared exactly, as the rationals that they are: equal, or within what is allowed.
+Pairs and factors are not unique; what they prove about themselves is judged (`certificates`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +186,7 @@ def _is_nan(array: Array) -> Array:
 def _entry(got: Any, want: Any, allowed: Any) -> tuple[Fraction | float, bool, Any]:
     """Return the error of an entry, whether it is beyond what is allowed, and their ratio.
 
-    Where a result may overflow, anything is allowed; a NaN or an infinity that is due must be there.
+    Where a result may overflow, anything is allowed; a NaN or infinity that is due must be there.
     """
     if isfinite(got) and isfinite(want):
         error = abs(Fraction(got) - Fraction(want))

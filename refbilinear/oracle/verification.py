@@ -1,4 +1,4 @@
-"""Whether an implementation is right: its functions, or its results in a file, before the vectors."""
+"""Whether an implementation is right: its functions, or results that it wrote, are judged."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -6,7 +6,6 @@ from refbilinear.oracle import selfcheck, vectors
 from refbilinear.oracle.answers import Inputs
 from refbilinear.oracle.calls import Answer, Function, call
 from refbilinear.oracle.certificates import ORDERS
-from refbilinear.oracle.claims import CLAIMS, claim_of
 from refbilinear.oracle.diagnosis import Diagnosis, diagnose
 from refbilinear.oracle.interrogation import Ask, Judge, Outcome, interrogate, judge_by
 from refbilinear.oracle.probes import in_layouts, in_threads
@@ -54,8 +53,8 @@ def verify(
         What differs by convention alone: `order` of a spectrum ("magnitude", "ascending",
         "descending"), `reduction` of a loss ("mean-batch", "mean", "sum").
     skip : mapping of str or int to str, optional
-        Known failures: an operation, a flag or a tcId, each with a reason. One that matches nothing,
-        or that would pass, is a problem.
+        Known failures: an operation, a flag or a tcId, each with a reason. One that matches
+        nothing, or of which all passes, is a problem.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def verify_results(
     >>> from refbilinear.oracle.results import parse_results
     >>> report = verify_results(parse_results(b"20201 tensor f32 2 3 3 1 2 3 4 5 6 7 8 9"), "f32")
     >>> report.exit_code, report.problems[0][:46]
-    (1, '88 of 89 vectors of tensor have no result: 201')
+    (1, '94 of 95 vectors of tensor have no result: 201')
     """
     agreed, judge = _convention(convention), judge_by(claim, _convention(convention))
     suite = vectors.load()
@@ -195,7 +194,7 @@ def _unknown(ids: Sequence[int]) -> Iterator[str]:
 
 
 def _probed(outcomes: Sequence[Outcome], ask: Ask, judge: Judge) -> tuple[list[Outcome], list[str]]:
-    """Return outcomes in which faults of behaviour are failures, and the layouts that are refused."""
+    """Return outcomes with faults of behaviour as failures, and the layouts that are refused."""
     faults: dict[int, Verdict] = {}
     remarks = []
     for op in dict.fromkeys(outcome.question.op for outcome in outcomes):
