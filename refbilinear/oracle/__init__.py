@@ -5,6 +5,7 @@ from refbilinear.oracle.certificates import certify
 from refbilinear.oracle.claims import CLAIMS
 from refbilinear.oracle.machines import simulate
 from refbilinear.oracle.tolerances import tolerance
+from refbilinear.oracle.verification import verify, verify_results
 
 __all__ = [
     "CLAIMS",
@@ -14,4 +15,6 @@ __all__ = [
     "loops",
     "simulate",
     "tolerance",
+    "verify",
+    "verify_results",
 ]

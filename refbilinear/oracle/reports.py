@@ -7,6 +7,8 @@ malformed, 3 fewer tests than were asked for, or none, 4 the oracle failed its o
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +82,23 @@ class Report:
     def text(self) -> str:
         """The report for a reader."""
         return "\n".join([*_head(self), *_table(self.outcomes), *_findings(self), *_tail(self)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report for a program: strings, numbers, lists and objects alone."""
+        return {
+            "schema": SCHEMA,
+            "claim": self.claim,
+            "convention": dict(self.convention),
+            "exitCode": self.exit_code,
+            "operations": _counted(self.outcomes),
+            "failures": [_as_data(found) for found in self.failures],
+            "problems": list(self.problems),
+            "remarks": list(self.remarks),
+            "doubts": list(self.doubts),
+            "caught": list(self.caught),
+            "missed": list(self.missed),
+            "tests": [_test(outcome) for outcome in self.outcomes],
+        }
 
     def __str__(self) -> str:
         return self.text
@@ -172,6 +191,8 @@ def _diagnosis(found: Diagnosis, whole: bool) -> Iterator[str]:
     if found.pattern:
         yield f"  pattern: {found.pattern}"
     yield f"  {_matches(found)}"
+    if len(found.flags) > 1:
+        yield f"  flags of which all fail: {', '.join(found.flags[:6])}"
     if found.stages:
         yield f"  stages: {_stages(found)}"
     if whole:
@@ -194,7 +215,7 @@ def deviation_words(worst: Deviation, dtype: str) -> str:
         f"{worst.different} of {worst.size} entries differ; "
         f"worst {place} = {worst.got:.9g}, exact {worst.exact:.9g}, allowed {worst.allowed:.2g}"
     )
-    if not worst.allowed or not np.isfinite(worst.error):
+    if not worst.allowed or not isfinite(worst.error):
         return words
     spacing = float(np.spacing(np.dtype({"f64": "f8", "f32": "f4"}[dtype]).type(abs(worst.exact))))
     kind = "precision" if worst.ratio < CLOSE else "logic" if worst.ratio > FAR else "wrong"
@@ -225,3 +246,52 @@ def _stages(found: Diagnosis) -> str:
             words[-1] += " <- first wrong stage"
             first = False
     return ", ".join(words)
+
+
+# ---- for a program
+
+
+def _counted(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return, by operation, tier and flag, how many vectors passed, failed and so on."""
+    found: dict[str, Any] = {}
+    for outcome in outcomes:
+        question = outcome.question
+        tiers = found.setdefault(question.op, {}).setdefault(question.tier, {})
+        for flag in question.vector.flags:
+            counts = tiers.setdefault(flag, dict.fromkeys(STATUSES, 0))
+            counts[outcome.verdict.status] += 1
+    return found
+
+
+def _test(outcome: Outcome) -> dict[str, Any]:
+    verdict = outcome.verdict
+    test = {"tcId": outcome.question.vector.tc_id, "status": verdict.status}
+    if verdict.kind or verdict.words:
+        test |= {"kind": verdict.kind, "words": verdict.words}
+    return test if verdict.worst is None else test | {"worst": _worst_as_data(verdict.worst)}
+
+
+def _worst_as_data(worst: Deviation) -> dict[str, Any]:
+    """Return a deviation with NaN and infinities as strings, which JSON lacks."""
+    data = worst._asdict() | {"place": list(worst.place), "ratio": worst.ratio}
+    return {
+        n: one if not isinstance(one, float) or isfinite(one) else str(one)
+        for n, one in data.items()
+    }
+
+
+def _as_data(found: Diagnosis) -> dict[str, Any]:
+    return {
+        "operation": found.op,
+        "failed": found.failed,
+        "total": found.total,
+        "shown": _test(found.outcome),
+        "flags": list(found.flags),
+        "pattern": found.pattern,
+        "suspects": [
+            s._asdict() | {"words": s.words, "matches": s.matches} for s in found.suspects
+        ],
+        "stages": [stage._asdict() for stage in found.stages],
+        "smallest": _test(found.smallest),
+        "script": script(found.smallest.question, found.function),
+    }

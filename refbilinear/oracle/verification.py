@@ -6,6 +6,7 @@ from refbilinear.oracle import selfcheck, vectors
 from refbilinear.oracle.answers import Inputs
 from refbilinear.oracle.calls import Answer, Function, call
 from refbilinear.oracle.certificates import ORDERS
+from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.diagnosis import Diagnosis, diagnose
 from refbilinear.oracle.interrogation import Ask, Judge, Outcome, interrogate, judge_by
 from refbilinear.oracle.probes import in_layouts, in_threads
@@ -64,7 +65,8 @@ def verify(
     Raises
     ------
     ValueError, TypeError
-        For an operation, claim or convention that is not there, and what is no function.
+        For an operation, claim or convention that is not there, what is no function, and vectors
+        that are not those that were shipped.
 
     Examples
     --------
@@ -77,6 +79,7 @@ def verify(
     1
     """
     _require_functions(functions)
+    claim_of(str(claim), object)
     agreed, judge = _convention(convention), judge_by(claim, _convention(convention))
     asked = _asked(claim, functions)
 
@@ -125,6 +128,7 @@ def verify_results(
     >>> report.exit_code, report.problems[0][:46]
     (1, '94 of 95 vectors of tensor have no result: 201')
     """
+    claim_of(str(claim), object)
     agreed, judge = _convention(convention), judge_by(claim, _convention(convention))
     suite = vectors.load()
     known = {v.tc_id: group.op for group in suite.groups for v in group.vectors}

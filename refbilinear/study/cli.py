@@ -1,6 +1,7 @@
-"""The command line: `refbilinear study digits`, `train`, `analyze`, `vectors export`, `info`.
+"""The command line: `refbilinear study digits`, `train`, `analyze`, `vectors`, `verify`, `info`.
 
-Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted.
+Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted; of `verify` also 3 too
+few tests, 4 the oracle's own check failed.
 """
 
 import argparse
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import refbilinear
 from refbilinear.oracle import vectors
+from refbilinear.oracle.certificates import ORDERS
+from refbilinear.oracle.claims import CLAIMS
 from refbilinear.spec.arrays import require_non_negative
-from refbilinear.study import jobs
+from refbilinear.study import jobs, verdicts
 from refbilinear.study.files import staged_folder, write_file
 
 VECTORS = ("manifest.json", f'"schema":"{vectors.SCHEMA}"')
@@ -24,6 +27,8 @@ GREETING = f"""refbilinear {refbilinear.__version__}: the reference for bilinear
   refbilinear train DATA.npz --out MODEL.npz  train on your own examples
   refbilinear analyze MODEL.npz               read your own weights
   refbilinear vectors export DIR              the test vectors for another implementation
+  refbilinear verify RESULTS --claim f32      is it right? what it answered is judged
+  refbilinear case ID                         one of the vectors, or a script of it
   refbilinear info                            versions, kernel, threads
 
 Each has --help with an example."""
@@ -99,6 +104,22 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    return verdicts.verify(
+        options.results,
+        options.claim,
+        convention={n: v for n in ("order", "reduction") if (v := getattr(options, n))},
+        skip=dict(options.skip),
+        min_tests=options.min_tests,
+        json_path=options.json,
+    )
+
+
+def _case(options: argparse.Namespace) -> int:
+    print(verdicts.case(options.id, as_python=options.python))
+    return 0
+
+
 def _info(options: argparse.Namespace) -> int:
     facts = jobs.information()
     if options.json:
@@ -142,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_analyze(commands)
     _add_vectors(commands)
+    _add_verify(commands)
     info = _command(commands, "info", _info, "show versions, BLAS, kernel and threads", "info")
     info.add_argument("--json", action="store_true", help="print JSON")
     return parser
@@ -215,6 +237,26 @@ def _add_vectors(commands: "Commands") -> None:
     export.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
+def _add_verify(commands: "Commands") -> None:
+    words = "judge what another implementation answered to the vectors, and say what is wrong"
+    example = "verify results.txt --claim f32 --json report.json"
+    command = _command(commands, "verify", _verify, words, example)
+    add = command.add_argument
+    add("results", type=Path, help="a file of results, or a folder with results*.txt or *.json")
+    add("--claim", choices=list(CLAIMS), required=True, help="in which precision it computes")
+    add("--json", type=Path, metavar="OUT", help="write the whole report as JSON; - to print it")
+    add("--order", choices=ORDERS, help="of eigenvalues, if not by magnitude")
+    add("--reduction", choices=["mean-batch", "mean", "sum"], help="of losses, if not mean-batch")
+    add(
+        "--skip", type=_reason, action="append", default=[], metavar="NAME=REASON",
+        help="a known failure: a tcId, flag or operation; may be repeated",
+    )  # fmt: skip
+    add("--min-tests", type=_positive, default=1, help="how many vectors must be judged at least")
+    case = _command(commands, "case", _case, "show one of the vectors", "case 20201 --python")
+    case.add_argument("id", type=_positive, metavar="ID", help="its tcId")
+    case.add_argument("--python", action="store_true", help="as a script to paste")
+
+
 def _add_settings(command: argparse.ArgumentParser, noise: float) -> None:
     add = command.add_argument
     add("--seed", type=_count, default=0, help="of weights, order and noise")
@@ -238,6 +280,13 @@ def _add_kernel(command: argparse.ArgumentParser) -> None:
 def _add_talk(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print the result as JSON")
     command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def _reason(text: str) -> tuple[str, str]:
+    name, found, reason = text.partition("=")
+    if not (name and found and reason):
+        raise argparse.ArgumentTypeError(f"must be NAME=REASON, as in NotANumber=jit; got {text}")
+    return name, reason
 
 
 def _count(text: str) -> int:
