@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from refbilinear.oracle.catalogue import FLAGS
 from refbilinear.oracle.interrogation import Ask, Judge, Outcome, interrogate
 from refbilinear.oracle.patterns import describe
 from refbilinear.oracle.shrinking import shrink
@@ -72,7 +73,7 @@ class Diagnosis(NamedTuple):
     failed: int
     total: int
     flags: tuple[str, ...]
-    """All of whose vectors failed."""
+    """Those that are there for a mistake, and all of whose vectors failed."""
     pattern: str
     suspects: tuple[Suspect, ...]
     stages: tuple[Stage, ...]
@@ -101,7 +102,9 @@ def diagnose(
         How the implementation is asked, and what is called; None where there are only answers.
     """
     failed = [outcome for outcome in outcomes if outcome.failed]
-    shown = min(failed, key=_clarity)
+    suspects = rank(op, outcomes, judge, repeat=ask is not None)
+    matched = next((suspect.name for suspect in suspects if suspect.matches), "")
+    shown = min(failed, key=lambda one: (not _is_for(one, matched), *_clarity(one)))
     return Diagnosis(
         op,
         shown,
@@ -109,11 +112,16 @@ def diagnose(
         len(outcomes),
         tuple(_flags_that_fail(outcomes)),
         _pattern(failed),
-        tuple(rank(op, outcomes, judge, repeat=ask is not None)),
+        tuple(suspects),
         tuple(_stages(op, outcomes)),
         shown if ask is None else shrink(shown, lambda one: interrogate(one, ask, judge)),
         function,
     )
+
+
+def _is_for(outcome: Outcome, mistake: str) -> bool:
+    """Whether a vector is there for a mistake."""
+    return any(mistake in FLAGS[flag].kills for flag in outcome.question.vector.flags)
 
 
 def _clarity(outcome: Outcome) -> tuple[bool, bool, bool, int, int]:
@@ -133,7 +141,7 @@ def _flags_that_fail(outcomes: Sequence[Outcome]) -> list[str]:
     for outcome in outcomes:
         for flag in outcome.question.vector.flags:
             flags.setdefault(flag, []).append(outcome.failed)
-    return [flag for flag, failed in flags.items() if all(failed)]
+    return [flag for flag, failed in flags.items() if all(failed) and FLAGS[flag].kills]
 
 
 def _pattern(failed: Sequence[Outcome]) -> str:
@@ -156,8 +164,10 @@ def _whole(name: str, array: Array) -> Array:
 
 
 def _stages(op: str, outcomes: Sequence[Outcome]) -> list[Stage]:
-    if op in STAGES:
-        return [stage for stage in _by_inputs(STAGES[op], outcomes) if stage.total]
+    if op in STAGES:  # what comes after the first wrong stage contains it
+        stages = [stage for stage in _by_inputs(STAGES[op], outcomes) if stage.total]
+        wrong = next((i for i, stage in enumerate(stages) if stage.failed), len(stages))
+        return stages[: wrong + 1]
     if op in OUTPUT_STAGES:
         return [stage for stage in _by_outputs(OUTPUT_STAGES[op], outcomes) if stage.total]
     return []

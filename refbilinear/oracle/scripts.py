@@ -27,7 +27,7 @@ def script(question: Question, function: Any = None) -> list[str]:
     >>> print(*script(first._replace(vector=small)), sep=chr(10))
     import numpy as np
     from mine import squared_error  # yours
-    from refbilinear.oracle.calls import Layer, Model
+    from refbilinear.oracle import Layer, Model
     args = [np.array([[1]], 'f8'), np.array([[3]], 'f8')]
     print(squared_error(*args))
     print("expected:", "value =", 4, "dy =", [[-4]])
@@ -39,7 +39,7 @@ def script(question: Question, function: Any = None) -> list[str]:
     return [
         "import numpy as np",
         f"from {module} import {name}" + ("" if function else "  # yours"),
-        "from refbilinear.oracle.calls import Layer, Model",
+        "from refbilinear.oracle import Layer, Model",
         f"args = [{', '.join(map(python, args))}]",
         f"print({name}(*args{given}))",
         f'print("expected:", {", ".join(expected) or repr("a refusal")})',
