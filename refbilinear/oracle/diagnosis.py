@@ -145,9 +145,10 @@ def _flags_that_fail(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _pattern(failed: Sequence[Outcome]) -> str:
-    """Return what most of the errors look like."""
-    seen = Counter(words for outcome in failed[:MOST] if (words := _look(outcome)))
-    return next((words for words, _ in seen.most_common(1)), "")
+    """Return what most of the errors look like; nothing where they look like this and that."""
+    seen = Counter(_look(outcome) for outcome in failed[:MOST])
+    ((words, count),) = seen.most_common(1)
+    return words if 2 * count > seen.total() else ""
 
 
 def _look(outcome: Outcome) -> str:
