@@ -62,8 +62,8 @@ function backward(layer) { // s = w_out transposed, dy;  da = s b,  db = s a
   const s = w_out ? fill(a.shape, (n, h) => sum(dy.shape[1], (o) => at(w_out, o, h) * at(dy, n, o))) : dy;
   const da = product(s, b), db = product(s, a);
   const gradients = {
-    w_left: () => outer(da, x), b_left: () => columnSums(da),
-    w_right: () => outer(db, x), b_right: () => columnSums(db),
+    w_left: () => outer(da, x), w_right: () => outer(db, x),
+    b_left: () => columnSums(da), b_right: () => columnSums(db),
     w_out: () => outer(dy, product(a, b)), b_out: () => columnSums(dy),
     w_skip: () => outer(dy, x),
     x: () => fill(x.shape, (n, i) =>
