@@ -1,4 +1,4 @@
-// A bilinear layer in JavaScript, its tensor and its gradient; as a program it answers test vectors.
+// A bilinear layer in JavaScript, its tensor and its gradient; the end answers test vectors.
 //
 //     y = w_out (a * b) + b_out + w_skip x,   a = w_left x + b_left,   b = w_right x + b_right
 //
@@ -59,7 +59,8 @@ function tensor({ w_left, w_right, w_out, b_left, b_right, b_out, w_skip }) {
 function backward(layer) { // s = w_out transposed, dy;  da = s b,  db = s a
   const { w_left, w_right, w_out, w_skip, x, dy } = layer;
   const [a, b] = factors(layer);
-  const s = w_out ? fill(a.shape, (n, h) => sum(dy.shape[1], (o) => at(w_out, o, h) * at(dy, n, o))) : dy;
+  const transposed = (n, h) => sum(dy.shape[1], (o) => at(w_out, o, h) * at(dy, n, o));
+  const s = w_out ? fill(a.shape, transposed) : dy;
   const da = product(s, b), db = product(s, a);
   const gradients = {
     w_left: () => outer(da, x), w_right: () => outer(db, x),
@@ -100,6 +101,7 @@ const written = ({ shape, data }) => ({ dtype: "f64", shape, data: data.map(word
 
 const operations = { forward, tensor, backward, squared_error };
 const { groups } = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const answer = (op, inputs) => mapped(operations[op](mapped(inputs, read)), written);
 const results = groups.filter(({ op }) => op in operations).flatMap(({ op, tests }) =>
-  tests.map(({ tcId, inputs }) => ({ tcId, outputs: mapped(operations[op](mapped(inputs, read)), written) })));
+  tests.map(({ tcId, inputs }) => ({ tcId, outputs: answer(op, inputs) })));
 console.log(JSON.stringify({ schema: "refbilinear-results-1", results }));

@@ -66,14 +66,16 @@ fn tensor(layer: &Arrays) -> Arrays {
     let pair = |h, i, j| (left(h, i) * right(h, j) + left(h, j) * right(h, i)) / 2.0;
     let d = d_in + usize::from(constant);
     let mut tensor = (vec![d_out, d * (d + 1) / 2], vec![]);
-    for (o, i, j) in (0..d_out).flat_map(|o| (0..d).flat_map(move |i| (0..=i).map(move |j| (o, i, j)))) {
-        let mut sum = match layer.get("w_out") {
-            Some(w) => (0..d_hidden).map(|h| row(w, o)[h] * pair(h, i, j)).sum(),
-            None => pair(o, i, j),
-        };
-        if i == d_in && j < d_in { sum += layer.get("w_skip").map_or(0.0, |w| row(w, o)[j] / 2.0); }
-        if j == d_in { sum += entry(layer.get("b_out"), o); }
-        tensor.1.push(sum);
+    for o in 0..d_out {
+        for (i, j) in (0..d).flat_map(|i| (0..=i).map(move |j| (i, j))) {
+            let mut sum = match layer.get("w_out") {
+                Some(w) => (0..d_hidden).map(|h| row(w, o)[h] * pair(h, i, j)).sum(),
+                None => pair(o, i, j),
+            };
+            if i == d_in && j < d_in { sum += layer.get("w_skip").map_or(0.0, |w| row(w, o)[j] / 2.0); }
+            if j == d_in { sum += entry(layer.get("b_out"), o); }
+            tensor.1.push(sum);
+        }
     }
     Arrays::from([("tensor".into(), tensor)])
 }
@@ -89,7 +91,10 @@ fn backward(layer: &Arrays) -> Arrays {
     for n in 0..x.0[0] {
         let ((a, b), dy) = (factors(layer, row(x, n)), row(dy, n));
         for h in 0..d_hidden {
-            let s = layer.get("w_out").map_or_else(|| dy[h], |w| (0..d_out).map(|o| row(w, o)[h] * dy[o]).sum());
+            let s = match layer.get("w_out") {
+                Some(w) => (0..d_out).map(|o| row(w, o)[h] * dy[o]).sum(),
+                None => dy[h],
+            };
             add("b_left", h, s * b[h]);
             add("b_right", h, s * a[h]);
             for i in 0..d_in {
@@ -147,8 +152,11 @@ fn answer(id: &str, op: &str, inputs: &Arrays) {
 }
 
 fn main() {
-    let read = |path: Option<String>| path.map_or_else(|| std::io::read_to_string(std::io::stdin()), std::fs::read_to_string);
-    let text = read(std::env::args().nth(1)).expect("vectors as flat text");
+    let text = match std::env::args().nth(1) {
+        Some(path) => std::fs::read_to_string(path),
+        None => std::io::read_to_string(std::io::stdin()),
+    };
+    let text = text.expect("vectors as flat text");
     let (mut id, mut op, mut inputs) = ("", "", Arrays::new());
     for line in text.lines().filter(|line| !line.starts_with('#')).chain(["0 op text 0 end"]) {
         let words: Vec<&str> = line.split(' ').collect();

@@ -58,6 +58,8 @@ def augmented(linear):
 
 # ---- the names of the conventions, in and out
 
+# Some vectors have a size 0, and torch warns of it.
+warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
 
 NAMES = {
     "w_left": "left.weight", "w_right": "right.weight", "w_out": "out.weight",
@@ -68,8 +70,7 @@ NAMES = {
 def module_of(layer):
     """Return a module that holds the arrays of a layer."""
     given = {name: w for name, w in layer._asdict().items() if w is not None}
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+    with torch.device("meta"):  # no memory and no initial weights
         module = Bilinear(
             *reversed(layer.w_left.shape), None if layer.w_out is None else len(layer.w_out),
             left_bias="b_left" in given, right_bias="b_right" in given,
@@ -117,9 +118,8 @@ def squared_error(y, t):
 
 def adamw(theta, g, m, v, t, *, learning_rate, weight_decay, beta1, beta2, epsilon):
     """Return the step `t` of `torch.optim.AdamW` from a given state."""
-    theta, g, m, v = (
-        torch.tensor(array) for array in (theta, g, m, v)
-    )  # copies: steps are in place
+    # copies, because an optimizer works in place
+    theta, g, m, v = (torch.tensor(array) for array in (theta, g, m, v))
     theta = nn.Parameter(theta)
     theta.grad = g
     optimizer = torch.optim.AdamW(
