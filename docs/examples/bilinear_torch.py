@@ -67,6 +67,11 @@ NAMES = {
 }  # fmt: skip
 
 
+def copied(array):
+    """Return an array of NumPy as a tensor of its own: an optimizer works in place."""
+    return torch.from_numpy(array.copy())
+
+
 def module_of(layer):
     """Return a module that holds the arrays of a layer."""
     given = {name: w for name, w in layer._asdict().items() if w is not None}
@@ -76,14 +81,14 @@ def module_of(layer):
             left_bias="b_left" in given, right_bias="b_right" in given,
             bias="b_out" in given, skip="w_skip" in given,
         )  # fmt: skip
-    state = {NAMES[name]: torch.from_numpy(w) for name, w in given.items()}
+    state = {NAMES[name]: copied(w) for name, w in given.items()}
     module.load_state_dict(state, assign=True)
     return module
 
 
 def forward(layer, x):
     """Return the outputs of a layer."""
-    return module_of(layer)(torch.from_numpy(x)).detach()
+    return module_of(layer)(copied(x)).detach()
 
 
 def tensor(layer):
@@ -93,8 +98,8 @@ def tensor(layer):
 
 def backward(layer, x, dy):
     """Return the gradients that autograd finds, by the names of the conventions."""
-    module, x = module_of(layer), torch.from_numpy(x).requires_grad_()
-    module(x).backward(torch.from_numpy(dy))
+    module, x = module_of(layer), copied(x).requires_grad_()
+    module(x).backward(copied(dy))
     found = dict(module.named_parameters())
     return {n: found[p].grad for n, p in NAMES.items() if p in found} | {"x": x.grad}
 
@@ -103,8 +108,8 @@ def loss_with_gradient(loss):
     """Return a loss as a function of arrays that returns its value and its gradient in y."""
 
     def run(y, target):
-        y = torch.from_numpy(y).requires_grad_()
-        value = loss(y, torch.from_numpy(target))
+        y = copied(y).requires_grad_()
+        value = loss(y, copied(target))
         value.backward()
         return value.detach(), y.grad
 
@@ -118,8 +123,7 @@ def squared_error(y, t):
 
 def adamw(theta, g, m, v, t, *, learning_rate, weight_decay, beta1, beta2, epsilon):
     """Return the step `t` of `torch.optim.AdamW` from a given state."""
-    # copies, because an optimizer works in place
-    theta, g, m, v = (torch.tensor(array) for array in (theta, g, m, v))
+    theta, g, m, v = (copied(array) for array in (theta, g, m, v))
     theta = nn.Parameter(theta)
     theta.grad = g
     optimizer = torch.optim.AdamW(
@@ -132,7 +136,7 @@ def adamw(theta, g, m, v, t, *, learning_rate, weight_decay, beta1, beta2, epsil
 
 def spectrum(Q, k):
     """Return the k eigenpairs of largest magnitude; of equal ones the positive first."""
-    Q = torch.from_numpy(Q)
+    Q = copied(Q)
     if not (Q.isfinite().all() and torch.equal(Q, Q.mT)):  # eigh reads one triangle, unchecked
         raise ValueError("Q must be symmetric and finite")
     values, vectors = torch.linalg.eigh(Q)
@@ -160,7 +164,7 @@ def compiled():
     torch._dynamo.config.recompile_limit = 1000
     torch._dynamo.config.force_parameter_static_shapes = False
     run = torch.compile(lambda module, x: module(x), dynamic=True, fullgraph=True)
-    return lambda layer, x: run(module_of(layer), torch.from_numpy(x)).detach()
+    return lambda layer, x: run(module_of(layer), copied(x)).detach()
 
 
 def main():

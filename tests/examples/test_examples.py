@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from refbilinear.oracle import verify, verify_results
+from refbilinear.oracle.results import read_results
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -111,7 +112,7 @@ def report_of(source, claim, vectors, folder):
     kind = "core.json" if source.suffix == ".mjs" else "core.txt"
     answers = run(*program(source, claim, folder), vectors / kind)
     results.write_text(answers, encoding="ascii")
-    return verify_results(results, claim=claim)
+    return verify_results(read_results(results), claim)
 
 
 def loaded(path):
