@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from refbilinear.oracle import verify
 
@@ -90,6 +91,20 @@ def adamw(theta, g, m, v, t, *, learning_rate, weight_decay, beta1, beta2, epsil
 # ---- the same with what `verify` gives: arrays of NumPy, and its own NamedTuple as a layer
 
 
+def on_device(function):
+    """Return a function that gets arrays of JAX: what JAX cannot hold, it then refuses.
+
+    Given NumPy's arrays, jit of JAX 0.10 misreads those of foreign byte order.
+    """
+    held = (np.ndarray, np.generic)
+
+    def run(*arguments, **settings):
+        convert = lambda one: jnp.asarray(one) if isinstance(one, held) else one  # noqa: E731
+        return function(*jax.tree.map(convert, arguments), **settings)
+
+    return run
+
+
 def gradients(layer, x, dy):
     """Return the gradients by name."""
     of_layer, of_x = backward(Layer(*layer), x, dy)
@@ -97,12 +112,12 @@ def gradients(layer, x, dy):
 
 
 FUNCTIONS = {
-    "forward": lambda layer, x: forward(Layer(*layer), x),
-    "tensor": lambda layer: tensor(Layer(*layer)),
-    "backward": gradients,
-    "squared_error": jax.jit(jax.value_and_grad(squared_error)),
-    "cross_entropy": jax.jit(jax.value_and_grad(cross_entropy)),
-    "adamw": adamw,
+    "forward": on_device(lambda layer, x: forward(Layer(*layer), x)),
+    "tensor": on_device(lambda layer: tensor(Layer(*layer))),
+    "backward": on_device(gradients),
+    "squared_error": on_device(jax.jit(jax.value_and_grad(squared_error))),
+    "cross_entropy": on_device(jax.jit(jax.value_and_grad(cross_entropy))),
+    "adamw": on_device(adamw),
 }
 
 
