@@ -157,7 +157,7 @@ FUNCTIONS = {
 
 
 def compiled():
-    """Return `forward` under `torch.compile`, which compiles absent parameters, sizes 0 and 1 apart.
+    """Return `forward` under `torch.compile`, compiling absent parameters, sizes 0 and 1 apart.
 
     Beyond the limit it would run what is not compiled, and the report would be about that.
     """
