@@ -63,13 +63,18 @@ def contracted(whole: Array, u_out: Array, u_in: Array) -> Array:
 def factors(whole: Array) -> tuple[Array, Array]:
     """Return the left singular vectors of both unfoldings of a tensor (o, d, d).
 
-    Of the outputs as many as the rank, which is counted from `n · 2u` of the largest on.
+    A column for each singular value that is not zero: above `max(m, d²) · 2u` of the largest.
     """
     m, d, _ = whole.shape
-    u_out, sizes, _ = np.linalg.svd(whole.reshape(m, d * d), full_matrices=False)
-    noise = max(m, d * d) * np.finfo(whole.dtype).eps * sizes.max(initial=0)
-    u_in, _, _ = np.linalg.svd(whole.transpose(1, 0, 2).reshape(d, m * d), full_matrices=False)
-    return u_out[:, sizes > noise], u_in
+    noise = max(m, d * d) * np.finfo(whole.dtype).eps
+    unfoldings = whole.reshape(m, d * d), whole.transpose(1, 0, 2).reshape(d, m * d)
+    u_out, u_in = (_left_vectors(unfolding, noise) for unfolding in unfoldings)
+    return u_out, u_in
+
+
+def _left_vectors(matrix: Array, noise: float) -> Array:
+    u, sizes, _ = np.linalg.svd(matrix, full_matrices=False)
+    return u[:, sizes > noise * sizes.max(initial=0)]
 
 
 def _of_loss(loss: Loss) -> Outputs:

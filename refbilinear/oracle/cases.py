@@ -628,13 +628,21 @@ TRUNCATIONS: list[Row] = [
     ("EmptySize", "none kept", [4, -2, 1], 0, 2),
     ("LargestKept", "all kept", [4, -2, 1, 3], 4, 2),
 ]
-ASYMMETRIC = [
-    known("Asymmetric", "", {"Q": [[1, 2], [3, 4]], "k": 2}, "f64", result="invalid"),
-    known("Asymmetric", "by one ulp", {"Q": [[1, 1], [1 + 2.0**-52, 4]], "k": 2}, "f64", result="invalid"),
-    known("Asymmetric", "below the diagonal", {"Q": [[1, 0, 0], [0, 2, 0], [5, 0, 3]], "k": 1}, "f64", result="invalid"),
-    known("Asymmetric", "NaN above the diagonal", {"Q": [[1, NAN], [0, 1]], "k": 2}, "f64", result="invalid"),
-    known("Asymmetric", "NaN on it", {"Q": [[NAN, 0], [0, 1]], "k": 2}, "f64", result="invalid"),
-]  # fmt: skip
+
+
+def _asymmetric(base: int) -> Iterator[Plan]:
+    """Return what must be refused, also by one ulp of 1 in the dtype."""
+    for dtype, at in (("f64", base), ("f32", base + 50)):
+        ulp = 2.0 ** (1 - PRECISION[dtype])
+        refused = partial(known, "Asymmetric", dtype=dtype, result="invalid")
+        makers = (
+            refused("", {"Q": [[1, 2], [3, 4]], "k": 2}),
+            refused("by one ulp", {"Q": [[1, 1], [1 + ulp, 4]], "k": 2}),
+            refused("below the diagonal", {"Q": [[1, 0, 0], [0, 2, 0], [5, 0, 3]], "k": 1}),
+            refused("NaN above the diagonal", {"Q": [[1, NAN], [0, 1]], "k": 2}),
+            refused("NaN on it", {"Q": [[NAN, 0], [0, 1]], "k": 2}),
+        )
+        yield Plan(at, "spectrum", "certificate", dtype, makers)
 
 
 def _spectra(op: str, base: int, table: list[Row]) -> Iterator[Plan]:
@@ -656,7 +664,7 @@ CORES: list[Row] = [
 ]  # fmt: skip
 
 
-def _hosvd(flags: str, words: str, core: list[list[int]]) -> Maker:
+def _hosvd(dtype: str, flags: str, words: str, core: list[list[int]]) -> Maker:
     def make(source: Stream) -> Case:
         c = np.array([[Fraction(n) for n in row] for row in core], dtype=object)
         outputs, inputs = (reflections(source, n, 2) for n in c.shape)
@@ -664,10 +672,16 @@ def _hosvd(flags: str, words: str, core: list[list[int]]) -> Maker:
         tensor = (outputs @ c) @ (inputs[i] * inputs[j]).T
         expected = _leading("out", (c * c).sum(axis=1), outputs)
         expected |= _leading("in", (c * c).sum(axis=0), inputs)
-        whole_tensor = {"tensor": _exactly(tensor, "f64")}
+        whole_tensor = {"tensor": _exactly(tensor, dtype)}
         return Case(tuple(flags.split()), words, whole_tensor, expected=expected)
 
     return make
+
+
+def _hosvds(base: int) -> Iterator[Plan]:
+    for dtype, at in (("f64", base), ("f32", base + 50)):
+        makers = tuple(_hosvd(dtype, *row) for row in CORES)
+        yield Plan(at, "hosvd", "certificate", dtype, makers)
 
 
 def _leading(mode: str, squares: Array, basis: Array) -> dict[str, Array]:
@@ -759,9 +773,9 @@ def plans() -> list[Plan]:
         *_cross_entropy(70001),
         *_adamw(80001),
         *_spectra("spectrum", 90001, SPECTRA),
-        Plan(90901, "spectrum", "certificate", "f64", tuple(ASYMMETRIC)),
+        *_asymmetric(90901),
         *_spectra("truncate", 91001, TRUNCATIONS),
-        Plan(92001, "hosvd", "certificate", "f64", tuple(_hosvd(*row) for row in CORES)),
+        *_hosvds(92001),
         *_folds(93001),
     ]
     return sorted((plan for plan in found if plan.makers), key=lambda plan: plan.base)

@@ -53,7 +53,15 @@ OUTPUT_STAGES = {
 MOST = 40
 """How many failures are looked at for what they have in common."""
 
-BEHAVIOUR = ("mutated", "aliased", "unrepeatable", "layout", "threads")
+BEHAVIOUR = {
+    "mutated": "forward.input_overwritten",
+    "layout": "run.layout",
+    "alignment": "run.alignment",
+    "threads": "run.race",
+    "aliased": "",
+    "unrepeatable": "",
+}
+"""Kinds of failure that are not of the numbers, and the mistake that they are."""
 
 
 class Stage(NamedTuple):
@@ -105,6 +113,10 @@ def diagnose(
     suspects = rank(op, outcomes, judge, repeat=ask is not None)
     matched = next((suspect.name for suspect in suspects if suspect.matches), "")
     shown = min(failed, key=lambda one: (not _is_for(one, matched), *_clarity(one)))
+    if shown.verdict.kind in BEHAVIOUR:  # right numbers, but for how they came about
+        count, name = len(failed), BEHAVIOUR[shown.verdict.kind]
+        own = [Suspect(name, count, count, 0, count)] if name else []
+        return Diagnosis(op, shown, count, len(outcomes), (), "", tuple(own or suspects), (), shown)
     return Diagnosis(
         op,
         shown,
@@ -145,9 +157,10 @@ def _flags_that_fail(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def _pattern(failed: Sequence[Outcome]) -> str:
-    """Return what most of the errors look like."""
-    seen = Counter(words for outcome in failed[:MOST] if (words := _look(outcome)))
-    return next((words for words, _ in seen.most_common(1)), "")
+    """Return what most of the errors look like; nothing where they look like this and that."""
+    seen = Counter(_look(outcome) for outcome in failed[:MOST])
+    ((words, count),) = seen.most_common(1)
+    return words if 2 * count > seen.total() else ""
 
 
 def _look(outcome: Outcome) -> str:

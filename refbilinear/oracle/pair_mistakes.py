@@ -125,8 +125,8 @@ def one_triangle(held: Inputs, out: Outputs) -> Outputs:
 def core_untransposed(held: Inputs, out: Outputs) -> Outputs:
     """Contract the tensor with the factors, not their transposes, where all are square."""
     u_out, u_in = out["u_out"], out["u_in"]
-    if u_out.shape[0] != u_out.shape[1]:
-        raise NotImplementedError("u_out is not square")
+    if any(u.shape[0] != u.shape[1] for u in (u_out, u_in)):
+        raise NotImplementedError("a factor is not square")
     return {"core": contracted(unpack(held["tensor"]), u_out.T, u_in.T)}
 
 

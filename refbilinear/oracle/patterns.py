@@ -142,8 +142,10 @@ def _elsewhere(got: Array, want: Array) -> str | None:
 def _missing(got: Array, want: Array, wrong: Array) -> Iterator[str]:
     if not got[wrong].any():
         yield "the wrong entries are zero"
-    elif got.ndim > 1 and len(got) > 1 and agree(got - want, (got - want)[:1] + 0 * got):
-        yield "off by the same amount in every row"
+    elif got.ndim > 1 and len(got) > 1 and np.isfinite(got).all() and np.isfinite(want).all():
+        error = got - want
+        if agree(error, np.broadcast_to(error[:1], error.shape)):
+            yield "off by the same amount in every row"
 
 
 def _where(wrong: Array) -> Iterator[str]:

@@ -62,6 +62,11 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+KINDS = dict.fromkeys(LAYOUTS, "layout") | dict.fromkeys(
+    ("misaligned", "byte-swapped"), "alignment"
+)
+
+
 class Finding(NamedTuple):
     """A fault of behaviour: the vector that shows it, its kind, and words."""
 
@@ -103,7 +108,7 @@ def in_layouts(
             if answer.refused or answer.skipped:
                 refused[layout] = answer.refused or str(answer.skipped)
             elif words := _fault(question, answer, judge):
-                findings.append(Finding(question, "layout", f"{layout} inputs: {words}"))
+                findings.append(Finding(question, KINDS[layout], f"{layout} inputs: {words}"))
     return findings, refused
 
 

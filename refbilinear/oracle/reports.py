@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from refbilinear.oracle.diagnosis import Diagnosis
+from refbilinear.oracle.diagnosis import BEHAVIOUR, Diagnosis
 from refbilinear.oracle.interrogation import Outcome
 from refbilinear.oracle.scripts import in_line, script
 from refbilinear.oracle.vectors import TIERS
@@ -21,7 +21,7 @@ from refbilinear.oracle.verdicts import Deviation
 STATUSES = ("passed", "failed", "acceptable", "skipped")
 SCHEMA = "refbilinear-report-1"
 CLOSE, FAR = 10, 1000
-WIDE = 100
+LONGEST_LINE = 240
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,10 +196,20 @@ def _diagnosis(found: Diagnosis, whole: bool) -> Iterator[str]:
     if found.stages:
         yield f"  stages: {_stages(found)}"
     if whole:
-        small = found.smallest.question.vector
-        yield f"  smallest failing case: {in_line(small.inputs)}"
-        yield f"    expected {in_line(small.expected)}; got {in_line(found.smallest.outputs or {})}"
-        yield from (f"    {line}" for line in script(found.smallest.question, found.function))
+        yield from _reproduction(found)
+
+
+def _reproduction(found: Diagnosis) -> Iterator[str]:
+    """Yield the smallest failing case and a script; where it is long, what prints it."""
+    small = found.smallest.question
+    lines = script(small, found.function)
+    if found.outcome.verdict.kind in BEHAVIOUR or max(map(len, lines)) > LONGEST_LINE:
+        yield f"  reproduce: refbilinear case {found.outcome.question.vector.tc_id} --python"
+        return
+    yield f"  smallest failing case: {in_line(small.vector.inputs)}"
+    got = in_line(found.smallest.outputs or {})
+    yield f"    expected {in_line(small.vector.expected)}; got {got or 'nothing'}"
+    yield from (f"    {line}" for line in lines)
 
 
 def deviation_words(worst: Deviation, dtype: str) -> str:

@@ -280,10 +280,10 @@ def strict_number(where: str, value: Any, dtype: str) -> int | float:
 
 def free_number(where: str, value: Any, dtype: str) -> int | float:
     """Return a number of a result, which may also be decimal: the nearest of its dtype."""
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        value = float(value)
-    if not isinstance(value, float) or dtype == "i64":
+    if isinstance(value, str) or dtype == "i64":
         return strict_number(where, value, dtype)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return _moderate(where, value)  # which says what is wrong
     with np.errstate(over="ignore", under="ignore"):
         nearest = float(DTYPES[dtype](value))
     if not math.isfinite(nearest):

@@ -29,7 +29,7 @@ from refbilinear.spec.arrays import Array
 from refbilinear.spec.layer import forward
 
 NAME = "core"
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 DEGREE = 5
 SMALLEST = {"f64": -1074, "f32": -149}
 SLACK = 16

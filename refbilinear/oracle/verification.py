@@ -200,17 +200,18 @@ def _unknown(ids: Sequence[int]) -> Iterator[str]:
 def _probed(outcomes: Sequence[Outcome], ask: Ask, judge: Judge) -> tuple[list[Outcome], list[str]]:
     """Return outcomes with faults of behaviour as failures, and the layouts that are refused."""
     faults: dict[int, Verdict] = {}
-    remarks = []
+    refusals: dict[str, list[str]] = {}
     for op in dict.fromkeys(outcome.question.op for outcome in outcomes):
         passed = [o.question for o in outcomes if o.question.op == op and _is_plain(o)]
         findings, refused = in_layouts(passed, ask, judge)
         for finding in findings + in_threads(passed, ask, judge):
             verdict = Verdict("failed", finding.kind, finding.words)
             faults.setdefault(finding.question.vector.tc_id, verdict)
-        remarks += [f"{op} refuses {layout} inputs ({why})" for layout, why in refused.items()]
+        for layout, why in refused.items():
+            refusals.setdefault(f"{layout} inputs ({why})", []).append(op)
     return [
         one._replace(verdict=faults.get(one.question.vector.tc_id, one.verdict)) for one in outcomes
-    ], remarks
+    ], [f"{what} refused by {', '.join(ops)}" for what, ops in refusals.items()]
 
 
 def _is_plain(outcome: Outcome) -> bool:
