@@ -138,14 +138,18 @@ def _as_rough(theirs: Outcome, mine: Outcome) -> bool:
 
 
 def _rough_error(outcome: Outcome) -> float:
-    """Return the relative error of the worst output, of pairs that of the eigenvalues."""
-    worst, expected = outcome.verdict.worst, outcome.question.vector.expected
-    name = "eigenvalues" if worst is None else worst.output
-    if outcome.outputs is None or name not in expected or name not in outcome.outputs:
+    """Return the relative error of the worst output, of pairs that of what they prove."""
+    held, outputs, worst = outcome.question.vector, outcome.outputs, outcome.verdict.worst
+    if outputs is None:
         return inf
-    got, want = outcome.outputs[name], expected[name]
-    want = want[: len(got)] if worst is None else _like(want, got)
-    return relative_error(got, want)
+    if worst is not None:
+        got = outputs[worst.output]
+        return relative_error(got, _like(held.expected[worst.output], got))
+    q, x, values = held.inputs["Q"], outputs["eigenvectors"], outputs["eigenvalues"]
+    if x.shape != (len(q), len(values)):
+        return inf
+    defect = float(np.abs(x.T @ x - np.eye(len(values))).max(initial=0))
+    return max(relative_error(q @ x, x * values), defect)
 
 
 def _alike(question: Question, theirs: Outputs, mine: Outputs) -> bool:
