@@ -112,11 +112,8 @@ def _factor(got: Array, want: Array) -> str | None:
     if not there.any() or got[~there].any():
         return None
     ratios = got[there] / want[there]
-    if (
-        not np.isfinite(ratios).all()
-        or not _equal(ratios, np.full_like(ratios, ratios[0])).all()
-        or ratios.size < 2
-    ):
+    one = np.isfinite(ratios).all() and _equal(ratios, np.full_like(ratios, ratios[0])).all()
+    if not one or ratios.size < 2:
         return None
     if abs(ratios[0]) < 2.0**-26:
         return "every entry is zero"

@@ -213,7 +213,7 @@ def _matrix_objections(
     }
     for what, (off, most) in found.items():
         if off > most:
-            yield f"{what} is {short(off)}; accepted is {short(most)}"
+            yield f"{what} is {short(off)}; accepted is {short(Fraction(most))}"
 
 
 def _nearness(

@@ -241,10 +241,12 @@ def _by_truncation(question: Question, outputs: Outputs, order: str) -> Sequence
 
 
 def _by_factors(question: Question, outputs: Outputs, order: str) -> Sequence[str]:
+    """Return what speaks against factors; u_in may be a whole basis, as there are d inputs."""
     known = question.vector.expected
     for name in ("out", "in"):
-        rank, shape = np.count_nonzero(known[f"squares_{name}"]), outputs[f"u_{name}"].shape
-        if shape[1:] != (rank,):
+        squares, shape = known[f"squares_{name}"], outputs[f"u_{name}"].shape
+        rank = np.count_nonzero(squares)
+        if shape[1:] not in {(rank,), (rank if name == "out" else len(squares),)}:
             return [f"u_{name} must have a column for each singular value, {rank}; got {shape}"]
     return certify_hosvd(question.vector.inputs["tensor"], **outputs).reasons
 
