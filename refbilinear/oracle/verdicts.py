@@ -50,7 +50,9 @@ class Deviation(NamedTuple):
     @property
     def ratio(self) -> float:
         """Error over allowed error: at most 1 for an honest result, inf where 0 was allowed."""
-        return self.error / self.allowed if self.allowed else inf if self.error else 0.0
+        if 0 < self.allowed < inf:
+            return self.error / self.allowed
+        return inf if self.error else 0.0
 
 
 class Verdict(NamedTuple):

@@ -18,7 +18,9 @@ def only(part, size=5):
 
 def line(axis, index):
     wrong = RIGHT.copy()
-    wrong[(index, ...) if axis == 0 else (..., index)] *= NOISE[(index, ...) if axis == 0 else (..., index)]
+    wrong[(index, ...) if axis == 0 else (..., index)] *= NOISE[
+        (index, ...) if axis == 0 else (..., index)
+    ]
     return wrong
 
 
@@ -41,7 +43,7 @@ def line(axis, index):
         (np.where(NOISE > 0, RIGHT, np.nan), "NaN where numbers should be"),
         (np.where(NOISE > 0, RIGHT, 0), "the wrong entries are zero"),
         (RIGHT + NOISE[:1], "off by the same amount in every row"),
-        (RIGHT + [0, 3, 0, 0, 0, 0], "off by the same amount in every row; only column 1 is wrong"),
+        (RIGHT + np.array([0, 3, 0, 0, 0, 0]), "off by the same amount in every row; only column 1 is wrong"),
         (line(0, 2), "only row 2 is wrong"),
         (line(1, 5), "only column 5 is wrong"),
         (RIGHT * (1 + NOISE / 256), "as bfloat16 is"),
