@@ -80,6 +80,9 @@ def test_every_number_of_a_square_matrix_is_in_no_part():
     row = SQUARE[0].copy()
     row[2] += RNG.random(5)
     assert describe(row, SQUARE[0]) == "only row 2 is wrong"
+    assert describe(only(np.triu), SQUARE) == ""
+    row[4] += RNG.random(5)
+    assert describe(row, SQUARE[0]) == ""
 
 
 @pytest.mark.parametrize("scale", [1, 0.4, 1e-12, 1e-16])

@@ -9,6 +9,7 @@ import refbilinear as rb
 from refbilinear.oracle import vectors
 from refbilinear.oracle.agreement import layer_of
 from refbilinear.oracle.answers import ANSWERS
+from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.claims import CLAIMS
 from refbilinear.oracle.machines import simulate
 from refbilinear.oracle.standards import REDUCTIONS, STORED, dtype_of, questions, standards
@@ -136,6 +137,17 @@ def test_in_a_coarse_format_nan_and_infinities_are_asked_all_the_same():
         assert verdict(question, {"y": rough}, "tf32").status == "passed"
         finite = np.where(np.isfinite(want), want, 0).astype(np.float32)
         assert verdict(question, {"y": finite}, "tf32").status == "failed"
+
+
+def test_what_expected_and_residual_leave_is_allowed_besides():
+    question = next(one for one in questions(SUITE, "f32", ["forward"]) if one.tier == "bounded")
+    vector, u = question.vector, Fraction(1, 2**24)
+    found = standards(question, "f32")["y"]
+    for i in np.ndindex(found.exact.shape):
+        expected = Fraction(float(vector.expected["y"][i]))
+        bound = Fraction(gamma(vector.K["y"], np.float32)) * Fraction(float(vector.twin["y"][i]))
+        assert found.exact[i] == expected + Fraction(float(vector.residual["y"][i]))
+        assert found.allowed[i] == bound + u**2 * abs(expected) + Fraction(1, 2**149)
 
 
 # ---- reductions

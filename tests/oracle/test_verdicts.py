@@ -180,6 +180,9 @@ def test_the_worst_is_a_wrong_one():
     found = deviation("y", np.array([99.0, 1.5]), Standard(np.array([0, 0], object), limits))
     assert (found.place, found.different) == ((1,), 1)
     assert found.ratio == 1.5
+    limits[1] = Fraction(0)
+    found = deviation("y", np.array([99.0, 0.5]), Standard(np.array([0, 0], object), limits))
+    assert (found.place, found.ratio) == ((1,), inf)
     assert Deviation("y", (), 0.0, 0.0, 0.0, 0.0, 0, 0).ratio == 0
 
 
@@ -346,6 +349,16 @@ def test_of_tied_pairs_any_may_be_kept_but_pairs_they_must_be():
         assert any("− √tail" in one for one in objections(matrix, 10, values, 1, kept))
     scaled = diagonal(values) * (1 - np.sqrt(10 / 19))  # as far from Q as a truncation
     assert objections(scaled, 10, values, 1, kept)[0].startswith("‖matrix (Q − matrix)‖_F")
+
+
+def test_a_tied_truncation_is_as_far_from_the_form_as_it_must_be():
+    values, u = [3, -3, 1], 2.0**-53
+    r, s = 10 * 3 * 2 * u * np.sqrt(19), 1000 * 3 * 2 * u
+    most = 2 * (r + 2 * s * np.sqrt(19)) + 4 * u * 3
+    for off, refused in ((0.99, False), (1.01, True)):
+        matrix = diagonal([3, 0, off * most * np.sqrt(10)])
+        found = objections(matrix, 10, values, 1, (0,))
+        assert any("− √tail" in words for words in found) == refused
 
 
 def test_the_vectors_with_ties_have_one_tail_for_one_rank():
