@@ -118,7 +118,7 @@ def call(op: str, function: Function, inputs: Inputs, claim: str) -> Answer:
     except Exception as error:  # whatever somebody's code raises is its refusal
         return Answer(refused=f"{type(error).__name__}: {first_line(error)}")
     try:
-        views = {n: as_numpy(n, one, claim) for n, one in named(op, returned).items()}
+        views = {n: _real(n, as_numpy(n, one, claim)) for n, one in named(op, returned).items()}
     except Exception as error:  # and whatever somebody's arrays raise
         return Answer(faults=(("unreadable", first_line(error)),))
     faults = tuple(_faults(op, views, inputs, before))
@@ -184,6 +184,13 @@ def as_numpy(name: str, value: Any, claim: str) -> Array:
         return np.from_dlpack(value)
     except (TypeError, ValueError, RuntimeError, BufferError):
         return plain(name, value)  # a dtype or device that DLPack or NumPy lacks: its own way
+
+
+def _real(name: str, array: Array) -> Array:
+    """Return an array of real numbers, or raise with its name."""
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must be of real numbers; got {array.dtype}")
+    return array
 
 
 def _number(value: float, claim: str) -> Array:
