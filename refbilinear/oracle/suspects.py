@@ -156,8 +156,8 @@ def _alike(question: Question, theirs: Outputs, mine: Outputs) -> bool:
     """Whether two results are the same but for rounding, and for what is free in them."""
     try:
         ours, others = (invariants(question, outputs) for outputs in (mine, theirs))
-    except ValueError:  # shapes that do not fit each other: alike if they are the same ones
-        return [a.shape for a in theirs.values()] == [a.shape for a in mine.values()]
+    except (KeyError, ValueError):  # names that lack, or shapes that do not fit: the same ones?
+        return {n: a.shape for n, a in theirs.items()} == {n: a.shape for n, a in mine.items()}
     if set(ours) != set(others):
         return False
     return all(agree(_like(ours[name], others[name]), others[name]) for name in ours)

@@ -1,6 +1,5 @@
 """Each mistake of the catalogue is named, and nothing else is, by what it does to the vectors."""
 
-
 import pytest
 
 from refbilinear.oracle import suspects, vectors
