@@ -18,6 +18,7 @@ from refbilinear.oracle.cases import Case, Plan
 from refbilinear.oracle.catalogue import FLAGS, WITHDRAWN
 from refbilinear.oracle.inertia import inertia
 from refbilinear.oracle.machines import ORDERS, simulate
+from refbilinear.oracle.rationals import integers
 
 SUITE = vectors.load()
 GROUPS = [(f"{g.op}-{g.tier}-{g.dtype}-{g.vectors[0].tc_id}", g) for g in SUITE.groups]
@@ -110,6 +111,32 @@ def test_every_order_of_summation_passes(op):
 
 
 # ---- the same in every build
+
+
+def test_the_counts_and_bounds_in_the_file_are_those_of_the_module():
+    for group in SUITE.groups:
+        for vector in group.vectors:
+            if vector.K:
+                assert counts.roundings(group.op, vector.inputs) == vector.K
+                assert vector.degree == {n: counts.DEGREES[group.op][n] for n in vector.K}
+            elif vector.allowed:
+                allowed = counts.allowed(group.op, vector.inputs)
+                for name, array in vector.allowed.items():
+                    assert (allowed[name] <= array).all()
+                    least = np.finfo(array.dtype).smallest_subnormal
+                    assert (array <= np.asarray(allowed[name]) * (1 + 2.0**-7) + least).all()
+
+
+@pytest.mark.parametrize("op", counts.COUNTS)
+def test_a_twin_is_what_the_file_holds(op):
+    """The smallest bounded vector of each operation; a twin is rounded up to a few bits."""
+    held = [v for g in SUITE.groups if g.op == op for v in g.vectors if v.twin]
+    vector = min(held, key=lambda v: sum(array.size for array in v.inputs.values()))
+    for name, array in counts.twin(op, vector.inputs).items():
+        written = integers(vector.twin[name])
+        above = written[0] * written[1]
+        assert np.all(array <= above)
+        assert np.all(above <= array * Fraction(129, 128))
 
 
 def test_the_shipped_suite_is_the_one_that_is_built(capsys):
