@@ -1,6 +1,7 @@
 """A simulated machine computes as the real one does, and honest ones stay within their bounds."""
 
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -78,6 +79,61 @@ def test_orders_are_orders():
     assert len(set(sums.values())) >= 3
     again = simulate(rb.forward, layer, x, order="shuffled", seed=5)
     laws.same(again, simulate(rb.forward, layer, x, order="shuffled", seed=5))
+
+
+def in_order(terms, order):
+    """Return running sums: lists of terms, each added from its first to its last."""
+    n = len(terms)
+    return {
+        "ascending": [range(n)],
+        "descending": [range(n)[::-1]],
+        "lanes": [range(lane, n, 8) for lane in range(8)],
+        "shuffled": [np.random.default_rng(7).permutation(n)],
+        "by_size": [sorted(range(n), key=lambda k: abs(terms[k]))],
+    }[order]
+
+
+def chained(numbers):
+    return reduce(lambda total, number: total + number, numbers)
+
+
+def halved(terms):
+    half = len(terms) // 2
+    return terms[0] if len(terms) == 1 else halved(terms[:half]) + halved(terms[half:])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_sums_are_in_the_order_of_their_name(order):
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((2, 43)).astype(np.float32)
+    a *= np.float32(2) ** rng.integers(-9, 9, 43)
+    run = {"order": order, "seed": 7}
+    for terms, got in [
+        (a, simulate(lambda a: a.sum(axis=0), a, **run)),
+        (a * b, simulate(lambda a, b: a @ b, a, b, **run)),
+    ]:
+        if order == "pairwise":
+            assert got == halved(list(terms))
+        else:
+            assert got == chained([chained(terms[c]) for c in map(list, in_order(terms, order))])
+    fused = simulate(lambda a, b: a @ b, a, b, fused=True, **run)
+    if order in ("pairwise", "by_size"):  # what is sorted or halved has been rounded before
+        assert fused == simulate(lambda a, b: a @ b, a, b, **run)
+        return
+    chains = []
+    for first, *rest in in_order(a * b, order):
+        total = a[first] * b[first]
+        for k in rest:
+            total = np.float32(a[k].astype(float) * b[k].astype(float) + total)
+        chains.append(total)
+    assert fused == chained(chains)
+
+
+def test_the_largest_double_is_beyond_every_other_format():
+    largest = np.array(np.finfo(np.float64).max)
+    for to in (FLOAT32, FLOAT16, BFLOAT16):
+        assert to_format(largest, to) == np.inf
+    assert to_format(largest, FLOAT64) == largest
 
 
 def test_fusing_changes_the_last_bit():
