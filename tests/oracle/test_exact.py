@@ -127,7 +127,7 @@ def test_models_are_evaluated_exactly(data):
     exact.require_exact(gradients)
 
 
-@pytest.mark.parametrize("fine", ("w_left", "w_right", *OPTIONAL))
+@pytest.mark.parametrize("fine", ["w_left", "w_right", *OPTIONAL])
 @pytest.mark.parametrize("exponent", [-60, 60])
 def test_one_parameter_much_finer_or_coarser_than_all_others(fine, exponent):
     """Each part is in a unit of its own, so that it meets the others in y's."""

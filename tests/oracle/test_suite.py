@@ -110,6 +110,38 @@ def test_every_order_of_summation_passes(op):
                 judge.judge(group, vector, simulated(op, claim, order, fused))
 
 
+def smallest():
+    """Yield the smallest valid vector of each operation, tier and choice of inputs, by its id."""
+    chosen = {}
+    for group in SUITE.groups:
+        for vector in group.vectors:
+            finite = all(np.isfinite(array).all() for array in vector.inputs.values())
+            kind = (group.op, group.tier, finite, *sorted(vector.inputs))
+            size = sum(array.size for array in vector.inputs.values())
+            if vector.result == "valid" and size < chosen.get(kind, (np.inf,))[0]:
+                chosen[kind] = (size, group.op, finite, vector)
+    for _, op, finite, vector in chosen.values():
+        yield pytest.param(op, finite, vector, id=str(vector.tc_id))
+
+
+@pytest.mark.parametrize(("op", "finite", "vector"), [*smallest()])
+def test_both_evaluators_give_what_the_file_holds(op, finite, vector):
+    if op in agreement.KNOWN:
+        agreement.require_known(op, vector.inputs, vector.expected)
+        return
+    found = (agreement.agreed if finite else agreement.ieee)(op, vector.inputs)
+    assert found.keys() == vector.expected.keys()
+    for name, array in vector.expected.items():
+        if not finite:
+            assert np.array_equal(found[name], array, equal_nan=True)
+            continue
+        rest = vector.residual.get(name, np.zeros_like(array))
+        held = (np.vectorize(Fraction, otypes=[object])(one.astype(float)) for one in (array, rest))
+        suite.require_close("f32", name, found[name], np.asarray(found[name]) - sum(held))
+        if not vector.residual:
+            assert np.array_equal(found[name], array)
+
+
 # ---- the same in every build
 
 
