@@ -10,7 +10,6 @@ constant that survives this is made again before anything is imported.
 
 import argparse
 import ast
-import contextlib
 import importlib
 import importlib.abc
 import importlib.util
@@ -104,13 +103,14 @@ def within_pytest(work, files=TESTS):
 
 
 def judge_all(session, out, done, patience):
-    lines, seconds = passes(session, out / "passes.json")
+    lines, seconds = passes(session, out / "tests.json")
     items = {item.nodeid: item for item in session.items}
     for module, (dead, drawn, path) in done.items():
         began, told = time.time(), []
         for mutant in drawn:
             told.append(
-                dead.get(mutant.code) or judge(mutant, items, lines[module], seconds, patience)
+                dead.get(mutant.code)
+                or judge(mutant, items, lines.get(module, {}), seconds, patience)
             )
         kept = {one["code"]: one for one in [*dead.values(), *told]}
         path.write_text("".join(json.dumps(one) + "\n" for one in kept.values()))
@@ -147,7 +147,7 @@ def judge(mutant, items, lines, seconds, patience):
 
 def through(lines, first, last):
     """Return the tests that run one of some lines."""
-    return {t for line, tests in lines.items() if first <= int(line) <= last for t in tests if t}
+    return {test for line in lines if first <= line <= last for test in lines[line]}
 
 
 def in_a_fork(dies, most):
@@ -270,49 +270,59 @@ def fails_cold(chosen, mutant):
 
 
 def passes(session, path):
-    """Return the tests that run a line, by module and line, and the seconds of every test."""
-    marks = {
-        str(p): p.stat().st_mtime for p in [*ORACLE.glob("*.py"), *HOME.glob("tests/oracle/*.py")]
-    }
-    if path.exists():
-        known = json.loads(path.read_text())
-        if known["marks"] == marks:
-            return known["lines"], known["seconds"]
+    """Return the tests that run a line, by module and line, and the seconds of every test.
+
+    What is known of a test is kept for as long as neither its file nor the oracle changes.
+    """
+    oracle = max(file.stat().st_mtime for file in ORACLE.glob("*.py"))
+    marks = {item.nodeid: max(oracle, item.path.stat().st_mtime) for item in session.items}
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known = {test: held for test, held in known.items() if held["mark"] == marks.get(test)}
+    items = [item for item in session.items if item.nodeid not in known]
+    for test, (seconds, lines) in measured_in_a_fork(items).items():
+        known[test] = {"mark": marks[test], "seconds": seconds, "lines": lines}
+    path.write_text(json.dumps(known))
+    by_line = {}
+    for test, held in known.items():
+        for module, lines in held["lines"].items():
+            for line in lines:
+                by_line.setdefault(module, {}).setdefault(line, set()).add(test)
+    return by_line, {test: held["seconds"] for test, held in known.items()}
+
+
+def measured_in_a_fork(items):
+    """Return the seconds of every test and the lines that it runs, by module."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        with contextlib.suppress(SystemExit), os.fdopen(writer, "w") as file:
+        with os.fdopen(writer, "w") as file:
             try:
-                file.write(json.dumps([*measured(session)]))
+                file.write(json.dumps(measured(items)))
             except Exception:
                 traceback.print_exc()
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as file:
-        lines, seconds = json.load(file)
+        found = json.load(file)
     os.waitpid(pid, 0)
-    path.write_text(json.dumps({"marks": marks, "lines": lines, "seconds": seconds}))
-    return lines, seconds
+    return found
 
 
-def measured(session):
-    cover, seconds = (
-        coverage.Coverage(data_file=None, config_file=False, include=[f"{ORACLE}/*"]),
-        {},
-    )
-    cover.start()
-    for item, following in zip(session.items, [*session.items[1:], None], strict=True):
+def measured(items):
+    found = {}
+    for item, following in zip(items, [*items[1:], None], strict=True):
+        cover = coverage.Coverage(data_file=None, config_file=False, include=[f"{ORACLE}/*"])
         began = time.perf_counter()
-        cover.switch_context(item.nodeid)
+        cover.start()
         reports = runtestprotocol(item, log=False, nextitem=following)
-        seconds[item.nodeid] = time.perf_counter() - began
+        cover.stop()
         if any(report.failed for report in reports):
             raise RuntimeError(f"{item.nodeid} fails without a mistake")
-    cover.stop()
-    data = cover.get_data()
-    lines = {path.stem: data.contexts_by_lineno(str(path)) for path in sorted(ORACLE.glob("*.py"))}
-    return lines, seconds
+        data = cover.get_data()
+        lines = {Path(name).stem: data.lines(name) for name in data.measured_files()}
+        found[item.nodeid] = (time.perf_counter() - began, lines)
+    return found
 
 
 if __name__ == "__main__":
