@@ -313,6 +313,7 @@ def measured(items):
     found = {}
     for item, following in zip(items, [*items[1:], None], strict=True):
         cover = coverage.Coverage(data_file=None, config_file=False, include=[f"{ORACLE}/*"])
+        cover.set_option("run:disable_warnings", ["no-data-collected"])
         began = time.perf_counter()
         cover.start()
         reports = runtestprotocol(item, log=False, nextitem=following)

@@ -313,6 +313,17 @@ def test_what_an_order_could_round_is_not_exact(op, changes):
         suite._test(plan_of(op), 1, Case((), "", inputs))
 
 
+def test_what_float64_holds_exactly_has_53_bits():
+    """16 times the twin is below 2^53, or it is not."""
+    for w, admitted in ((2.0**49 - 1, True), (2.0**49, False)):
+        case = Case((), "", PRODUCT | {"w_left": np.array([[w]])})
+        if admitted:
+            suite._test(plan_of("forward", dtype="f64"), 1, case)
+        else:
+            with pytest.raises(ArithmeticError, match="is too large"):
+                suite._test(plan_of("forward", dtype="f64"), 1, case)
+
+
 def test_a_mean_counts_its_examples():
     y = np.full((64, 1), 128.0)
     with pytest.raises(ArithmeticError, match="1024 times the twin 16384 of value is too large"):
