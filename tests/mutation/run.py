@@ -172,7 +172,7 @@ def fails(items, make, mutant):
     """Whether a mistake lets one of some tests fail, or cannot even be made."""
     try:
         make(mutant)
-        for item, following in zip(items, [*items[1:], None], strict=True):
+        for item, following in zip(items, [*items, None][1:], strict=True):
             reports = runtestprotocol(item, log=False, nextitem=following)
             if any(report.failed for report in reports):
                 return True
@@ -311,7 +311,7 @@ def measured_in_a_fork(items):
 
 def measured(items):
     found = {}
-    for item, following in zip(items, [*items[1:], None], strict=True):
+    for item, following in zip(items, [*items, None][1:], strict=True):
         cover = coverage.Coverage(data_file=None, config_file=False, include=[f"{ORACLE}/*"])
         cover.set_option("run:disable_warnings", ["no-data-collected"])
         began = time.perf_counter()
