@@ -247,6 +247,18 @@ def test_each_bound_of_a_model_is_its_formula():
         assert bounds.fold_roundings(BilinearMLP(embed, [layer], head)) == 4
 
 
+def test_the_bound_of_a_folded_model_is_its_formula():
+    """5 of folding, thrice; 2 + 4 + 1 of the tensor; 2 · 4 of its form: d_in = 3 and a constant."""
+    rng = np.random.default_rng(8)
+    embed, head, z = positive(rng, (2, 3), (6, 2), (5, 4))
+    weights = positive(rng, (4, 2), (4, 2), (2, 4), (2, 2))
+    layer = BilinearLayer(*weights[:3], w_skip=weights[3])
+    model = BilinearMLP(embed, [layer], head, residual=True)
+    wide = OF.fold(map_arrays(lambda w: w.astype(float), model))
+    twin = OF.quadratic_form(OF.interaction_tensor(wide), z.astype(float))
+    is_its_formula(bounds.folded_form_bound(model, z), twin, 3 * 5 + 7 + 8, "", "f32")
+
+
 def test_absolute_values():
     thirds = magnitude(np.array([Fraction(-1, 3)], dtype=object))
     assert thirds.dtype == np.float64
