@@ -81,13 +81,25 @@ DEGREES = {
     "matrix": Degree(2, 3),
     "output_form": Degree(6, 9),
     "form_value": Degree(4, 8),
-    "quadratic_form": Degree(4, 6),
-    "bilinear_form": Degree(4, 7),
+    "quadratic_form": Degree(4, 5),
+    "bilinear_form": Degree(4, 6),
     "tensor_gradient": Degree(4, 5),
     "truncated_form": Degree(6, 10),
     "squared_error": Degree(0, 7),
     "squared_error_dy": Degree(0, 4),
 }
+"""Of a form the part without its rows: see `degree_of_rows`."""
+
+
+def degree_of_rows(name: str, d: int) -> Degree:
+    """Return the degree of a form whose sum over d rows is stored after each of them.
+
+    Examples
+    --------
+    >>> degree_of_rows("quadratic_form", 5)
+    Degree(read=4, stored=10)
+    """
+    return DEGREES[name]._replace(stored=DEGREES[name].stored + d)
 
 
 def degree_of(degree: Degree, claim: Claim | None) -> int:
@@ -340,9 +352,10 @@ def quadratic_form_roundings(d: int, of_tensor: int = 0, of_x: int = 0) -> int:
 def quadratic_form_bound(tensor: ArrayLike, x: ArrayLike, claim: str | None = None) -> Array:
     """Return the allowed error of `quadratic_form(tensor, x)`, (..., d_out)."""
     tensor = as_array("tensor", tensor)
-    roundings = quadratic_form_roundings(dimension(tensor.shape[1]))
-    precision = claim_of(claim, tensor.dtype)
-    return _bound(quadratic_form, "quadratic_form", roundings, precision, tensor, x)
+    d, precision = dimension(tensor.shape[1]), claim_of(claim, tensor.dtype)
+    degree = degree_of(degree_of_rows("quadratic_form", d), precision)
+    pair = followed(quadratic_form, precision, tensor, x)
+    return allowed(quadratic_form_roundings(d), degree, precision, pair)
 
 
 def bilinear_form_bound(
@@ -353,10 +366,10 @@ def bilinear_form_bound(
     As in `quadratic_form`, with one rounding more where the two halves of a row are added.
     """
     tensor = as_array("tensor", tensor)
-    d = dimension(tensor.shape[1])
-    roundings = max(2 * d, d + 3)
-    precision = claim_of(claim, tensor.dtype)
-    return _bound(bilinear_form, "bilinear_form", roundings, precision, tensor, x, z)
+    d, precision = dimension(tensor.shape[1]), claim_of(claim, tensor.dtype)
+    degree = degree_of(degree_of_rows("bilinear_form", d), precision)
+    pair = followed(bilinear_form, precision, tensor, x, z)
+    return allowed(max(2 * d, d + 3), degree, precision, pair)
 
 
 def tensor_gradient_bound(x: ArrayLike, dy: ArrayLike, claim: str | None = None) -> Array:

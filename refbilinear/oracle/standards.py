@@ -17,7 +17,7 @@ import numpy as np
 from refbilinear.oracle import counts, exact, training
 from refbilinear.oracle.agreement import settings_of
 from refbilinear.oracle.answers import ANSWERS, Inputs
-from refbilinear.oracle.bounds import DEGREES, Degree, degree_of, gamma
+from refbilinear.oracle.bounds import DEGREES, Degree, degree_of, degree_of_rows, gamma
 from refbilinear.oracle.claims import CLAIMS, Claim
 from refbilinear.oracle.formats import FLOAT64
 from refbilinear.oracle.rationals import roundoff, subnormal
@@ -36,11 +36,11 @@ STORED = {
     "forward": {"y": DEGREES["forward"]},
     "tensor": {"tensor": DEGREES["tensor"]},
     "matrix": {"matrix": Degree(*np.add(DEGREES["tensor"], DEGREES["matrix"]).tolist())},
-    "form": {"y": DEGREES["quadratic_form"]},
+    "form": {},
     "backward": DEGREES,
     "squared_error": {"value": DEGREES["squared_error"], "dy": DEGREES["squared_error_dy"]},
 }
-"""How often a coarse format is rounded to, on the way to each output that has a bound for it."""
+"""How often a coarse format is rounded to, on the way to each output; of a form it depends on d."""
 
 
 class Question(NamedTuple):
@@ -217,12 +217,18 @@ def _counted(question: Question, claim: Claim) -> dict[str, Array]:
     return {
         name: allowed(
             roundings[name],
-            degree_of(STORED[op][name], claim),
+            degree_of(_stored(question, name), claim),
             claim,
             TwinPair(pair.twin[i], pair.padded[i], pair.times),
         )
         for i, name in enumerate(names)
     }
+
+
+def _stored(question: Question, name: str) -> Degree:
+    if question.op == "form":
+        return degree_of_rows("quadratic_form", question.vector.inputs["x"].shape[1])
+    return STORED[question.op][name]
 
 
 def _answer(op: str, names: list[str], outputs: list[str], *arrays: Array) -> tuple[Any, ...]:

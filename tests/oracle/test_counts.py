@@ -168,3 +168,10 @@ def test_degrees_of_a_full_layer_are_met():
         ),
     }
     assert found == {name: bounds.DEGREES[name].stored for name in found}
+    for d in (2, 5, 9):
+        tensor, x = np.ones((3, rb.n_pairs(d))), np.ones((4, d))
+        rows = {
+            "quadratic_form": counted(Stored, rb.quadratic_form, tensor, x, start=1),
+            "bilinear_form": counted(Stored, rb.bilinear_form, tensor, x, x, start=1),
+        }
+        assert rows == {name: bounds.degree_of_rows(name, d).stored for name in rows}
