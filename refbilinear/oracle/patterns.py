@@ -7,6 +7,7 @@ mistake differ by rounding, and a mistake by far more.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import inf
 
 import numpy as np
 
@@ -48,16 +49,17 @@ def _size(array: Array) -> float:
     return float(np.abs(array[np.isfinite(array)]).max(initial=0))
 
 
-def is_rough(got: Array, want: Array) -> bool:
-    """Whether a wrong result is near enough to the right one to be a matter of precision."""
-    error = _relative(got, want)
-    return error is not None and error <= ROUGH
+def relative_error(got: Array, want: Array) -> float:
+    """Return the largest error over the largest right entry; inf where that says nothing.
 
-
-def _relative(got: Array, want: Array) -> float | None:
+    Examples
+    --------
+    >>> relative_error(np.array([4.5, 1.0]), np.array([4.0, 1.0]))
+    0.125
+    """
     if got.shape != want.shape or not (np.isfinite(got).all() and np.isfinite(want).all()):
-        return None
-    return _size(got - want) / _size(want) if _size(want) else None
+        return inf
+    return _size(got - want) / _size(want) if _size(want) else inf
 
 
 def describe(got: Array, want: Array) -> str:
@@ -94,9 +96,9 @@ def _words(got: Array, want: Array) -> Iterator[str]:
 
 def _precision(got: Array, want: Array) -> Iterator[str]:
     """Yield which format the size of a small error speaks of."""
-    error = _relative(got, want)
+    error = relative_error(got, want)
     for name, unit in FORMATS.items():
-        if error and unit / 8 <= error <= 8 * unit:
+        if unit / 8 <= error <= 8 * unit:
             yield f"off by {error:.0e} of the largest entry, as {name} is"
 
 
