@@ -118,8 +118,8 @@ def call(op: str, function: Function, inputs: Inputs, claim: str) -> Answer:
     except Exception as error:  # whatever somebody's code raises is its refusal
         return Answer(refused=f"{type(error).__name__}: {first_line(error)}")
     try:
-        views = {n: as_numpy(n, one, claim) for n, one in named(op, returned).items()}
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        views = {n: _real(n, as_numpy(n, one, claim)) for n, one in named(op, returned).items()}
+    except Exception as error:  # and whatever somebody's arrays raise
         return Answer(faults=(("unreadable", first_line(error)),))
     faults = tuple(_faults(op, views, inputs, before))
     return Answer({name: _own(view, claim) for name, view in views.items()}, faults=faults)
@@ -156,6 +156,8 @@ def named(op: str, returned: Any) -> dict[str, Any]:
     elif is_dataclass(returned):
         returned = {field.name: getattr(returned, field.name) for field in fields(returned)}
     elif isinstance(returned, tuple | list) and len(names) > 1:
+        if len(returned) != len(names):
+            raise ValueError(f"must return {', '.join(names)}; got {len(returned)} outputs")
         returned = dict(zip(names, returned, strict=True))
     elif not isinstance(returned, Mapping):
         returned = {names[0]: returned}
@@ -184,11 +186,18 @@ def as_numpy(name: str, value: Any, claim: str) -> Array:
         return plain(name, value)  # a dtype or device that DLPack or NumPy lacks: its own way
 
 
+def _real(name: str, array: Array) -> Array:
+    """Return an array of real numbers, or raise with its name."""
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must be of real numbers; got {array.dtype}")
+    return array
+
+
 def _number(value: float, claim: str) -> Array:
     """Return a number of Python's own in the dtype of a claim, if it fits without rounding."""
     with np.errstate(over="ignore"):
         array = np.asarray(value, DTYPES[dtype_of(claim)])
-    return array if array == value or isnan(value) else np.asarray(value, np.float64)
+    return array if array.item() == value or isnan(value) else np.asarray(value, np.float64)
 
 
 def _own(view: Array, claim: str) -> Array:

@@ -88,5 +88,5 @@ def _of_behaviour(question: Question, answer: Answer, inputs: Inputs) -> Verdict
     return None
 
 
-def _bytes(outputs: Outputs) -> dict[str, bytes]:
-    return {name: array.tobytes() for name, array in outputs.items()}
+def _bytes(outputs: Outputs) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    return {name: (one.dtype.str, one.shape, one.tobytes()) for name, one in outputs.items()}

@@ -7,7 +7,7 @@ mistake differ by rounding, and a mistake by far more.
 
 from collections.abc import Iterator
 from fractions import Fraction
-from math import inf
+from math import inf, log2
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def _equal(a: Array, b: Array) -> Array:
     """Return where two arrays are the same, to half of the digits of the largest entry."""
     digits = max(_unit(a), _unit(b)) ** 0.5
     a, b = (np.asarray(one, dtype=np.float64) for one in (a, b))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         near = np.abs(a - b) <= digits * max(_size(a), _size(b))
     same: Array = near | (a == b) | (np.isnan(a) & np.isnan(b))
     return same
@@ -59,7 +59,8 @@ def relative_error(got: Array, want: Array) -> float:
     """
     if got.shape != want.shape or not (np.isfinite(got).all() and np.isfinite(want).all()):
         return inf
-    return _size(got - want) / _size(want) if _size(want) else inf
+    with np.errstate(all="ignore"):
+        return float(np.abs(got - want).max()) / _size(want) if _size(want) else inf
 
 
 def describe(got: Array, want: Array) -> str:
@@ -78,7 +79,8 @@ def describe(got: Array, want: Array) -> str:
     got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
     if got.shape != want.shape:
         return ""
-    return "; ".join(dict.fromkeys(_words(got, want)))
+    with np.errstate(all="ignore"):
+        return "; ".join(dict.fromkeys(_words(got, want)))
 
 
 def _words(got: Array, want: Array) -> Iterator[str]:
@@ -92,23 +94,26 @@ def _words(got: Array, want: Array) -> Iterator[str]:
     else:
         yield from _missing(got, want, wrong)
         yield from _where(wrong)
+        yield from _precision(got, want)
 
 
 def _precision(got: Array, want: Array) -> Iterator[str]:
     """Yield which format the size of a small error speaks of."""
     error = relative_error(got, want)
-    for name, unit in FORMATS.items():
-        if unit / 8 <= error <= 8 * unit:
+    if 0 < error < inf:
+        name = min(FORMATS, key=lambda name: abs(log2(error / FORMATS[name])))
+        if 1 / 8 <= error / FORMATS[name] <= 8:
             yield f"off by {error:.0e} of the largest entry, as {name} is"
 
 
 def _factor(got: Array, want: Array) -> str | None:
     """Return the one factor by which all entries are off."""
     there = want != 0
-    if not np.isfinite(got).all() or not there.any() or got[~there].any():
+    if not there.any() or got[~there].any():
         return None
     ratios = got[there] / want[there]
-    if not _equal(ratios, np.full_like(ratios, ratios[0])).all() or ratios.size < 2:
+    one = np.isfinite(ratios).all() and _equal(ratios, np.full_like(ratios, ratios[0])).all()
+    if not one or ratios.size < 2:
         return None
     if abs(ratios[0]) < 2.0**-26:
         return "every entry is zero"
@@ -126,7 +131,8 @@ def _is(number: float, wanted: float) -> bool:
 def _spelt(number: float) -> str:
     """Return a number as a fraction of small integers, if it is one."""
     near = Fraction(number).limit_denominator(64)
-    return str(near) if abs(near - Fraction(number)) < Fraction(1, 2**20) else f"{number:.4g}"
+    near_enough = abs(near - Fraction(number)) < min(1, abs(number)) * 2.0**-20
+    return str(near) if near_enough else f"{number:.4g}"
 
 
 def _elsewhere(got: Array, want: Array) -> str | None:

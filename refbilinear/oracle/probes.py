@@ -1,6 +1,6 @@
 """How a function behaves beyond one call: other memory layouts, and two threads at once.
 
-Both repeat vectors that passed, exact ones first. A layout may be refused by name, never answered
+Both repeat vectors that passed, large ones. A layout may be refused by name, never answered
 wrongly; two threads must get what one gets.
 """
 
@@ -142,8 +142,10 @@ def in_threads(passed: Sequence[Question], ask: Ask, judge: Judge) -> list[Findi
 
 def _fault(question: Question, answer: Answer, judge: Judge) -> str:
     """Return what speaks against an answer, or nothing."""
+    if answer.faults:
+        return answer.faults[0][1]
     if answer.outputs is None:
-        return f"{answer.refused or answer.skipped or answer.faults[0][1]}"
+        return f"{answer.refused or answer.skipped}"
     verdict = judge(question, answer.outputs)
     if verdict.status != "failed":
         return ""

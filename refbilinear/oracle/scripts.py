@@ -38,7 +38,7 @@ def script(question: Question, function: Any = None) -> list[str]:
     expected = (f'"{key} =", {numbers(one)}' for key, one in question.vector.expected.items())
     return [
         "import numpy as np",
-        f"from {module} import {name}" + ("" if function else "  # yours"),
+        f"from {module} import {name}" + ("  # yours" if module == "mine" else ""),
         "from refbilinear.oracle import Layer, Model",
         f"args = [{', '.join(map(python, args))}]",
         f"print({name}(*args{given}))",
@@ -50,9 +50,9 @@ def _name_of(op: str, function: Any) -> tuple[str, str]:
     """Return how a function is imported; a lambda cannot be."""
     name = getattr(function, "__qualname__", "")
     module = getattr(function, "__module__", "")
-    return (
-        (name, "mine" if module == "__main__" else module) if name.isidentifier() else (op, "mine")
-    )
+    if not name.isidentifier():
+        return op, "mine"
+    return name, "mine" if module in ("__main__", None) else module
 
 
 def python(value: Any) -> str:
@@ -61,16 +61,15 @@ def python(value: Any) -> str:
     Examples
     --------
     >>> print(python(Layer(np.array([[0.5, -2.0]], np.float32), np.zeros((0, 2)))))
-    Layer(w_left=np.array([[0.5, -2]], 'f4'), w_right=np.zeros((0, 2)))
+    Layer(w_left=np.array([[0.5, -2]], 'f4'), w_right=np.zeros((0, 2), 'f8'))
     """
     if isinstance(value, Layer | Model):
         there = {name: one for name, one in value._asdict().items() if one is not None}
         return f"{type(value).__name__}({', '.join(f'{n}={python(v)}' for n, v in there.items())})"
     if not isinstance(value, np.ndarray):
         return repr(value)
-    if value.size == 0:
-        return f"np.zeros({value.shape})"
-    return f"np.array({numbers(value)}, {CODES[value.dtype.name]!r})"
+    made = f"array({numbers(value)}" if value.size else f"zeros({value.shape}"
+    return f"np.{made}, {CODES[value.dtype.name]!r})"
 
 
 def numbers(array: Array) -> str:
@@ -86,7 +85,8 @@ def numbers(array: Array) -> str:
     value = float(array)
     if not np.isfinite(value):
         return f"np.{value}".replace("np.-", "-np.")
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    whole = value.is_integer() and abs(value) < 2**53 and str(value) != "-0.0"
+    return str(int(value)) if whole else repr(value)
 
 
 def in_line(arrays: Mapping[str, Array]) -> str:

@@ -30,7 +30,7 @@ REDUCTIONS = {
     "squared_error": ("mean-batch", "mean", "sum"),
     "cross_entropy": ("mean-batch", "sum"),
 }
-"""mean-batch: mean over examples, sum over outputs; mean: over both."""
+"""mean-batch: mean over examples, sum over outputs; mean: over both, where there are outputs."""
 
 STORED = {
     "forward": {"y": DEGREES["forward"]},
@@ -162,7 +162,7 @@ def _left(question: Question, name: str) -> Array | int:
 
 def _factor(question: Question, reduction: str) -> Fraction:
     """Return what a loss in another reduction is, as a multiple of the mean over examples."""
-    if question.op not in REDUCTIONS or reduction == "mean-batch":
+    if reduction == "mean-batch" or reduction not in REDUCTIONS.get(question.op, ()):
         return Fraction(1)
     n, outputs = question.vector.inputs["y"].shape
     return Fraction(n) if reduction == "sum" else Fraction(1, outputs)

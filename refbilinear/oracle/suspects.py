@@ -138,22 +138,26 @@ def _as_rough(theirs: Outcome, mine: Outcome) -> bool:
 
 
 def _rough_error(outcome: Outcome) -> float:
-    """Return the relative error of the worst output, of pairs that of the eigenvalues."""
-    worst, expected = outcome.verdict.worst, outcome.question.vector.expected
-    name = "eigenvalues" if worst is None else worst.output
-    if outcome.outputs is None or name not in expected or name not in outcome.outputs:
+    """Return the relative error of the worst output, of pairs that of what they prove."""
+    held, outputs, worst = outcome.question.vector, outcome.outputs, outcome.verdict.worst
+    if outputs is None:
         return inf
-    got, want = outcome.outputs[name], expected[name]
-    want = want[: len(got)] if worst is None else _like(want, got)
-    return relative_error(got, want)
+    if worst is not None:
+        got = outputs[worst.output]
+        return relative_error(got, _like(held.expected[worst.output], got))
+    q, x, values = held.inputs["Q"], outputs["eigenvectors"], outputs["eigenvalues"]
+    if x.shape != (len(q), len(values)):
+        return inf
+    defect = float(np.abs(x.T @ x - np.eye(len(values))).max(initial=0))
+    return max(relative_error(q @ x, x * values), defect)
 
 
 def _alike(question: Question, theirs: Outputs, mine: Outputs) -> bool:
     """Whether two results are the same but for rounding, and for what is free in them."""
     try:
         ours, others = (invariants(question, outputs) for outputs in (mine, theirs))
-    except ValueError:  # shapes that do not fit each other: alike if they are the same ones
-        return [a.shape for a in theirs.values()] == [a.shape for a in mine.values()]
+    except (KeyError, ValueError):  # names that lack, or shapes that do not fit: the same ones?
+        return {n: a.shape for n, a in theirs.items()} == {n: a.shape for n, a in mine.items()}
     if set(ours) != set(others):
         return False
     return all(agree(_like(ours[name], others[name]), others[name]) for name in ours)

@@ -7,6 +7,7 @@ that there is not one, how far from optimal the matrix is.
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -137,12 +138,16 @@ def truncation_objections(
     """Return what speaks against a truncation that came without its pairs.
 
     It must be within what pairs that `certify` accepts can leave: with their residual r, defect s,
-    `w = r/√(1 − s)` and δ the certified gap less w, in Frobenius norm
+    `w = r/√(1 − s)`, `t = ‖Q‖₂ + w` and δ the certified gap less w, in Frobenius norm
 
-        ‖matrix − Q_k‖ ≤ ‖Q‖₂ (√2 r/(δ √(1 − s)) + s) + r √(1 + s) + γ_{k+3} k (‖Q‖₂ + w)(1 + s).
+        ‖matrix − Q_k‖ ≤ ‖Q‖₂ (√2 r/(δ √(1 − s)) + s) + r √(1 + s) + e,    e = γ_{k+3} k t (1 + s).
 
-    For a tie, where Q_k is not unique, `‖Q − matrix‖` must be the root of the exact tail to twice
-    `r + 2 s ‖Q‖` and the rounding: no larger, which is optimality, and no smaller, as rank k asks.
+    For a tie Q_k is not unique. But tied or not, `‖Q − matrix‖` must be the root of the exact tail
+    to twice `r + 2 s ‖Q‖` and e: no larger, which is optimality, and no smaller, as rank k asks.
+    And the matrix must be a sum of pairs of Q, as symmetric ones are with `matrix (Q − matrix) = 0`
+    and no others: since `XᵀQ − XᵀXΛXᵀ = Rᵀ + SΛXᵀ`,
+
+        ‖matrix (Q − matrix)‖ ≤ √(1 + s) t (r + s t √(1 + s)) + e (3 t (1 + s) + e).
 
     Parameters
     ----------
@@ -159,8 +164,11 @@ def truncation_objections(
     >>> Q, exact_one = np.diag([3.0, -4.0]), np.diag([Fraction(0), Fraction(-4)])
     >>> truncation_objections(np.diag([0.0, -4.0]), np.array(9.0), Q, 1, exact_one, Fraction(9))
     []
-    >>> truncation_objections(np.diag([3.0, 0.0]), np.array(16.0), Q, 1, exact_one, Fraction(9))
-    ['‖matrix − Q_k‖_F is 5; accepted is 1.9e-12', 'tail is 16.0, not 9.0, to 3.3e-13']
+    >>> other, tail = np.diag([3.0, 0.0]), np.array(16.0)
+    >>> print(*truncation_objections(other, tail, Q, 1, exact_one, Fraction(9)), sep=chr(10))
+    ‖matrix − Q_k‖_F is 5; accepted is 1.9e-12
+    ‖Q − matrix‖_F − √tail is 1; accepted is 8.9e-12
+    tail is 16.0, not 9.0, to 3.3e-13
     """
     require_finite("matrix", matrix)
     require_finite("tail", tail)
@@ -183,23 +191,43 @@ def _matrix_objections(
     accepted: tuple[Fraction, Fraction, Fraction],
 ) -> Iterator[str]:
     """Yield what speaks against the matrix, by pairs that are accepted to (r, s, w)."""
-    (r, s, w), groups = accepted, counted_groups(form)
+    (r, s, w), groups, whole = accepted, counted_groups(form), integers(form)
     top = max(magnitudes(groups)[1], default=Fraction(0))
-    rounding = Fraction(gamma(k + 3, form.dtype)) * k * (top + w) * (1 + s)
-    gap = certified_gaps(groups)[k - 1] if 0 < k < len(form) else None
-    off, left = (norm(minus(integers(matrix), integers(one))) for one in (nearest, form))
-    if gap is None or gap > w:
-        delta = None if gap is None else (gap - w) * root(1 - s, above=False)
-        angle = root(Fraction(2)) * r / delta if delta else 0
-        most, what = top * (angle + s) + r * root(1 + s) + rounding, "‖matrix − Q_k‖_F"
-    else:
-        most, what = (
-            2 * (r + 2 * s * norm(integers(form))) + rounding,
-            "‖Q − matrix‖_F, less √tail,",
-        )
-        off = abs(left - root(squares))
-    if off > most:
-        yield f"{what} is {short(off)}; accepted is {short(most)}"
+    t, long = top + w, root(1 + s)
+    rounding = Fraction(gamma(k + 3, form.dtype)) * k * t * (1 + s)
+    made = integers(matrix)
+    rest = minus(whole, made)
+    found = {
+        "‖matrix − Q_k‖_F": (
+            norm(minus(made, integers(nearest))),
+            _nearness(k, groups, accepted) + rounding,
+        ),
+        "‖Q − matrix‖_F − √tail": (
+            abs(norm(rest) - root(squares)),
+            2 * (r + 2 * s * norm(whole)) + rounding,
+        ),
+        "‖matrix (Q − matrix)‖_F": (
+            norm((made[0] @ rest[0], made[1] * rest[1])),
+            long * t * (r + s * t * long) + rounding * (3 * t * (1 + s) + rounding),
+        ),
+    }
+    for what, (off, most) in found.items():
+        if off > most:
+            yield f"{what} is {short(off)}; accepted is {short(Fraction(most))}"
+
+
+def _nearness(
+    k: int, groups: list[Group], accepted: tuple[Fraction, Fraction, Fraction]
+) -> Fraction | float:
+    """Return how far from Q_k accepted pairs may be; from anywhere, where it is not unique."""
+    (r, s, w), n = accepted, groups[-1].last if groups else 0
+    top, angle = max(magnitudes(groups)[1], default=Fraction(0)), Fraction(0)
+    if 0 < k < n:
+        gap = certified_gaps(groups)[k - 1]
+        if gap <= w:
+            return inf
+        angle = root(Fraction(2)) * r / ((gap - w) * root(1 - s, above=False))
+    return top * (angle + s) + r * root(1 + s)
 
 
 def certify_truncated_form(values: ArrayLike, x: ArrayLike, spectrum: Pairs) -> Judgement:

@@ -50,7 +50,9 @@ class Deviation(NamedTuple):
     @property
     def ratio(self) -> float:
         """Error over allowed error: at most 1 for an honest result, inf where 0 was allowed."""
-        return self.error / self.allowed if self.allowed else inf if self.error else 0.0
+        if 0 < self.allowed < inf:
+            return self.error / self.allowed
+        return inf if self.error else 0.0
 
 
 class Verdict(NamedTuple):
@@ -98,7 +100,7 @@ def judge(
         if question.op in CERTIFIED:
             return _by_certificate(question, outputs, convention.get("order", "magnitude"))
         if question.op == "fold":
-            outputs = {"tensor": folded_tensor(outputs)}
+            outputs = {"tensor": _folded_as(question.vector.expected["tensor"], outputs)}
     except ValueError as error:  # shapes that do not fit each other, numbers that are not finite
         return Verdict("failed", "shape", str(error))
     reduction = convention.get("reduction", "mean-batch")
@@ -119,7 +121,7 @@ def _form_objection(question: Question, outputs: Outputs) -> Verdict | None:
     wanted = RETURNED.get(question.op, tuple(expected))
     unknown = set(outputs) - set(LAYER if question.op == "fold" else wanted)
     if not set(wanted) <= set(outputs) or unknown:
-        words = f"must return {', '.join(wanted)}; got {', '.join(outputs) or 'nothing'}"
+        words = f"must return {', '.join(wanted)}; got {', '.join(map(str, outputs)) or 'nothing'}"
         return Verdict("failed", "names", words)
     for name, array in outputs.items():
         if array.dtype != dtype:
@@ -188,17 +190,21 @@ def _entry(got: Any, want: Any, allowed: Any) -> tuple[Fraction | float, bool, A
 
     Where a result may overflow, anything is allowed; a NaN or infinity that is due must be there.
     """
-    if isfinite(got) and isfinite(want):
+    if _is_finite(got) and _is_finite(want) and allowed != inf:
         error = abs(Fraction(got) - Fraction(want))
         wrong = error > allowed
         return error, wrong, error / allowed if allowed else error
-    due = not isfinite(want)
+    due = not _is_finite(want)
     wrong = not (got == want or (isnan(got) and isnan(want))) if due else allowed != inf
     return (inf, True, inf) if wrong else (0.0, False, 0.0)
 
 
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, Fraction) or isfinite(number)  # of which some are no floats
+
+
 def _float(number: Any) -> float:
-    return nearest_float(Fraction(number)) if isfinite(number) else float(number)
+    return nearest_float(Fraction(number)) if _is_finite(number) else float(number)
 
 
 def _as_ieee(question: Question, outputs: Outputs) -> Verdict:
@@ -222,9 +228,9 @@ def _as_ieee(question: Question, outputs: Outputs) -> Verdict:
 
 
 def _by_pairs(question: Question, outputs: Outputs, order: str) -> Sequence[str]:
-    values, k = outputs["eigenvalues"], int(question.vector.inputs["k"])
-    if len(values) != k:
-        return [f"eigenvalues must be {k}; got {len(values)}"]
+    shape, k = outputs["eigenvalues"].shape, int(question.vector.inputs["k"])
+    if shape != (k,):
+        return [f"eigenvalues must have shape (k,) = ({k},); got {shape}"]
     return certify(SimpleNamespace(**outputs), question.vector.inputs["Q"], order).reasons
 
 
@@ -237,11 +243,13 @@ def _by_truncation(question: Question, outputs: Outputs, order: str) -> Sequence
 
 
 def _by_factors(question: Question, outputs: Outputs, order: str) -> Sequence[str]:
+    """Return what speaks against factors; u_in may be a whole basis, as there are d inputs."""
     known = question.vector.expected
     for name in ("out", "in"):
-        rank, columns = np.count_nonzero(known[f"squares_{name}"]), outputs[f"u_{name}"].shape[1]
-        if columns != rank:
-            return [f"u_{name} must have a column for each singular value, {rank}; got {columns}"]
+        squares, shape = known[f"squares_{name}"], outputs[f"u_{name}"].shape
+        rank = np.count_nonzero(squares)
+        if shape[1:] not in {(rank,), (rank if name == "out" else len(squares),)}:
+            return [f"u_{name} must have a column for each singular value, {rank}; got {shape}"]
     return certify_hosvd(question.vector.inputs["tensor"], **outputs).reasons
 
 
@@ -258,3 +266,12 @@ def folded_tensor(outputs: Outputs) -> Array:
     if layer.b_left is None:  # the constant coordinate is always there
         layer = replace(layer, b_left=constant(0, layer.d_hidden, object))
     return exact.interaction_tensor(layer)
+
+
+def _folded_as(expected: Array, outputs: Outputs) -> Array:
+    """Return the tensor of a layer, which must have the inputs and outputs of the model."""
+    tensor = folded_tensor(outputs)
+    if tensor.shape != expected.shape:
+        shape = f"must have shape {expected.shape}; got {tensor.shape}"
+        raise ValueError(f"the tensor over [x; 1] of the layer {shape}")
+    return tensor

@@ -154,6 +154,14 @@ def test_a_python_example_passes(name):
     run(sys.executable, EXAMPLES / name)
 
 
+def test_the_compiled_forward_passes():
+    need_module("bilinear_torch.py")
+    if os.environ.get("REFBILINEAR_FOREIGN") != "all":
+        pytest.skip("PyTorch compiles fifty graphs, minutes; REFBILINEAR_FOREIGN=all asks for it")
+    need(shutil.which("g++"), "a C++ compiler")
+    run(sys.executable, EXAMPLES / "bilinear_torch.py", "compiled")
+
+
 @MODULES
 def test_a_wrong_python_example_is_named(name, tmp_path):
     need_module(name)

@@ -1,18 +1,14 @@
 """Each mistake of the catalogue is named, and nothing else is, by what it does to the vectors."""
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 
 from refbilinear.oracle import suspects, vectors
 from refbilinear.oracle.answers import ANSWERS
-from refbilinear.oracle.calls import Answer
 from refbilinear.oracle.catalogue import BY_RUNNING
 from refbilinear.oracle.interrogation import interrogate, judge_by
-from refbilinear.oracle.mistakes import MISTAKES, of_the_tensor
+from refbilinear.oracle.mistakes import MISTAKES
 from refbilinear.oracle.standards import questions
-from refbilinear.oracle.suspects import Suspect, ask_run, invariants, rank
+from refbilinear.oracle.suspects import ask_run, rank
 
 SUITE = vectors.load()
 OF_F64 = {
