@@ -47,7 +47,10 @@ ONE = {"w_left": (1, 1), "w_right": (1, 1)}
 SMALLEST = {
     "forward.right_bias_dropped": ("forward", ONE | {"b_right": (1,), "x": (1, 1)}),
     "forward.output_bias_dropped": ("forward", ONE | {"b_out": (1,), "x": (1, 1)}),
-    "forward.outputs_reversed": ("forward", ONE | {"w_left": (2, 1), "w_right": (2, 1), "x": (1, 1)}),
+    "forward.outputs_reversed": (
+        "forward",
+        ONE | {"w_left": (2, 1), "w_right": (2, 1), "x": (1, 1)},
+    ),
     "forward.first_row_broadcast": ("forward", ONE | {"x": (2, 1)}),
     "tensor.no_half": ("tensor", ONE),
     "tensor.antisymmetric": ("tensor", ONE),
