@@ -23,10 +23,7 @@ def shrunk(functions, tier="exact", flag=None, claim="f64"):
 
     def ask(question):
         asked.append(question)
-        answers = interrogate(
-            question, lambda one, inputs: call(op, function, inputs, claim), judge
-        )
-        return answers
+        return interrogate(question, lambda one, inputs: call(op, function, inputs, claim), judge)
 
     first = next(
         found

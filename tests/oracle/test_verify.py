@@ -11,7 +11,7 @@ from asking import function_of, right, wrong
 import refbilinear as rb
 from refbilinear.analysis import eigenpairs
 from refbilinear.analysis.hosvd import direct_hosvd
-from refbilinear.oracle import diagnosis, selfcheck, vectors, verification, verify, verify_results
+from refbilinear.oracle import selfcheck, vectors, verification, verify, verify_results
 from refbilinear.oracle.answers import ANSWERS
 from refbilinear.oracle.mistakes import MISTAKES
 from refbilinear.oracle.results import Result
