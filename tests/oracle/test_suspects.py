@@ -114,6 +114,13 @@ def test_two_results_of_wrong_shapes_are_alike_by_their_shapes():
     assert suspects._alike(one.question, one.outputs, two.outputs)
     assert not suspects._alike(one.question, one.outputs, three.outputs)
     assert not suspects._alike(one.question, {"y": np.ones(1)}, two.outputs)
+    form = some("f64", "form")[0]
+    assert not suspects._alike(form, {"y": np.ones(1)}, {"z": np.ones(1)})
+
+
+def test_what_has_no_numbers_is_not_rough():
+    shapes = asked_with("spectrum", **pairs([1.0, 2.0], np.ones((3, 1))))
+    assert suspects._rough_error(shapes) == suspects._rough_error(asked_with("form")) == np.inf
 
 
 def test_two_refusals_are_alike():

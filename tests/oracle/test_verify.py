@@ -19,7 +19,13 @@ from refbilinear.oracle.scripts import script
 from refbilinear.oracle.standards import questions
 
 CLAIMS = ("f64", "f32")
-SUITE = vectors.load()
+SUITE, LOAD = vectors.load(), vectors.load
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch):
+    """Read the vectors once: to parse and hash them is most of a short verification."""
+    monkeypatch.setattr(vectors, "load", lambda: SUITE)
 
 
 # ---- the package itself
@@ -323,8 +329,7 @@ def test_vectors_that_were_changed_are_refused(tmp_path, monkeypatch):
     for name, content in vectors.files().items():
         (tmp_path / name).write_bytes(content.replace(b"20201", b"20202"))
     monkeypatch.setattr(vectors, "DATA", tmp_path)
-    if hasattr(vectors.load, "cache_clear"):
-        vectors.load.cache_clear()
+    monkeypatch.setattr(vectors, "load", LOAD)
     with pytest.raises(ValueError, match="SHA-256"):
         verify(right("form"))
 

@@ -14,7 +14,13 @@ from refbilinear.oracle.standards import questions
 from refbilinear.study import verdicts
 from refbilinear.study.cli import main
 
-SUITE = vectors.load()
+SUITE, LOAD = vectors.load(), vectors.load
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch):
+    """Read the vectors once: to parse and hash them is most of a short verification."""
+    monkeypatch.setattr(vectors, "load", lambda: SUITE)
 
 
 def run(*words):
@@ -83,6 +89,7 @@ def test_changed_vectors_are_code_4(tmp_path, monkeypatch, capsys, name):
         (tmp_path / file).write_bytes(content + b" " * (file == name))
     (tmp_path / "manifest.json").write_bytes((tmp_path / "manifest.json").read_bytes()[:-9])
     monkeypatch.setattr(vectors, "DATA", tmp_path)
+    monkeypatch.setattr(vectors, "load", LOAD)
     assert run("verify", path, "--claim", "f64") == 4
     assert "refbilinear: self-check: " in capsys.readouterr().err
 
