@@ -146,7 +146,7 @@ def test_a_behaviour_is_named(name, kind, few):
         ("forward", ("forward.outputs_reversed", "forward.left_twice")),
     ],
 )
-def test_two_mistakes_are_not_a_third(op, names):
+def test_two_mistakes_are_not_a_third(op, names, few):
     report = verify(wrong(op, *names))
     assert report.exit_code == 1
     assert {one.name for one in report.failures[0].suspects if one.matches} <= set(names)
@@ -266,7 +266,7 @@ def test_bad_calls_are_refused(case):
         verify(*args, **settings)
 
 
-def test_a_convention_is_declared():
+def test_a_convention_is_declared(few):
     def ascending(q, k):
         pairs = eigenpairs.eigendecompose(q)
         order = np.argsort(pairs.eigenvalues)[:k]
