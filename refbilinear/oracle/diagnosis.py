@@ -58,6 +58,7 @@ BEHAVIOUR = {
     "layout": "run.layout",
     "alignment": "run.alignment",
     "threads": "run.race",
+    "sizes": "",
     "aliased": "",
     "unrepeatable": "",
 }

@@ -1,7 +1,8 @@
-"""How a function behaves beyond one call: other memory layouts, and two threads at once.
+"""How a function behaves beyond one call: other memory layouts, large sizes, two threads at once.
 
-Both repeat vectors that passed, large ones. A layout may be refused by name, never answered
-wrongly; two threads must get what one gets.
+Layouts and threads repeat large vectors that passed. A layout may be refused by name, never
+answered wrongly; two threads must get what one gets. Large sizes are beyond the blocks and vectors
+of usual code, and not in the file of vectors: ternary integers, so that every sum is exact still.
 """
 
 import sys
@@ -12,14 +13,22 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refbilinear.oracle.answers import ANSWERS
 from refbilinear.oracle.calls import Answer
 from refbilinear.oracle.interrogation import Ask, Judge, fresh
-from refbilinear.oracle.standards import Question
+from refbilinear.oracle.standards import Question, letters_of
+from refbilinear.oracle.strict import DTYPES
 from refbilinear.spec.arrays import Array
 
 ROUNDS = 50
 SWITCH = 1e-6
 """Seconds between two switches of threads: as often as Python can."""
+
+LARGE = {"i": 67, "d": 67, "p": 67 * 68 // 2, "h": 131, "o": 19, "n": 33}
+"""Just beyond multiples of 16, 32, 64 and 128."""
+
+ENLARGED = ("forward", "tensor", "matrix", "form", "backward")
+"""Operations that are sums of products, without a mean."""
 
 MOST = 3
 """How many vectors are repeated in each layout."""
@@ -110,6 +119,44 @@ def in_layouts(
             elif words := _fault(question, answer, judge):
                 findings.append(Finding(question, KINDS[layout], f"{layout} inputs: {words}"))
     return findings, refused
+
+
+def at_large_sizes(passed: Sequence[Question], ask: Ask, judge: Judge) -> list[Finding]:
+    """Return what is wrong at `LARGE` sizes, with the inputs that the largest vector has."""
+    question = max(passed, key=_size, default=None)
+    if question is None or question.op not in ENLARGED:
+        return []
+    large = enlarged(question)
+    answer = ask(large, fresh(large.vector.inputs))
+    words = "" if answer.skipped else _fault(large, answer, judge)
+    sizes = ", ".join(f"{name} {array.shape}" for name, array in large.vector.inputs.items())
+    return [Finding(question, "sizes", f"at {sizes}: {words}")] if words else []
+
+
+def enlarged(question: Question) -> Question:
+    """Return a question with the same inputs in `LARGE` sizes, -1, 0 and 1, and what is right.
+
+    The specification in float64 is exact there: 16 times the largest sum of magnitudes,
+    `d_hidden d_in²`, is below 2^24.
+
+    Examples
+    --------
+    >>> from refbilinear.oracle import vectors
+    >>> from refbilinear.oracle.standards import questions
+    >>> one = enlarged(questions(vectors.load(), "f32", ["form"])[0])
+    >>> one.vector.inputs["tensor"].shape, one.vector.expected["y"].shape
+    ((19, 2278), (33, 19))
+    """
+    letters, dtype = letters_of(question), DTYPES[question.dtype]
+    source = np.random.default_rng(0)
+    inputs = {
+        name: source.integers(-1, 2, [LARGE[letter] for letter in letters[name]]).astype(dtype)
+        for name in question.vector.inputs
+    }
+    found = ANSWERS[question.op]({n: array.astype(np.float64) for n, array in inputs.items()})
+    expected = {name: array.astype(dtype) for name, array in found.items()}
+    vector = question.vector._replace(inputs=inputs, expected=expected, residual={}, twin={})
+    return question._replace(tier="exact", vector=vector._replace(allowed={}, K={}, degree={}))
 
 
 def _size(question: Question) -> int:

@@ -14,9 +14,9 @@ from refbilinear.oracle.agreement import SPECIFIED, specified
 from refbilinear.oracle.answers import Inputs
 from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.interrogation import Outcome
-from refbilinear.oracle.standards import Question
+from refbilinear.oracle.standards import Question, letters_of
 from refbilinear.oracle.strict import DTYPES
-from refbilinear.oracle.vectors import OPERATIONS, OPTIONAL, SETTINGS
+from refbilinear.oracle.vectors import OPTIONAL, SETTINGS
 from refbilinear.spec.arrays import Array
 from refbilinear.spec.packed import pack, unpack
 
@@ -80,7 +80,7 @@ def _parts(question: Question) -> Iterator[Inputs]:
     held = question.vector.inputs
     for name in [name for name in held if name in OPTIONAL]:
         yield {other: array for other, array in held.items() if other != name}
-    letters = _letters(question)
+    letters = letters_of(question)
     sizes = {
         letter: n
         for name, array in held.items()
@@ -91,14 +91,6 @@ def _parts(question: Question) -> Iterator[Inputs]:
             yield {
                 name: _without(array, letters[name], letter, index) for name, array in held.items()
             }
-
-
-def _letters(question: Question) -> dict[str, str]:
-    """Return the letters of every input's axes; without w_out an output is a hidden unit."""
-    held, letters = question.vector.inputs, OPERATIONS[question.op].inputs
-    if "w_left" in held and "w_out" not in held:
-        return {name: letters[name].replace("o", "h") for name in held}
-    return {name: letters[name] for name in held}
 
 
 def _without(array: Array, letters: str, letter: str, index: int) -> Array:

@@ -23,7 +23,7 @@ from refbilinear.oracle.formats import FLOAT64
 from refbilinear.oracle.rationals import roundoff, subnormal
 from refbilinear.oracle.strict import DTYPES
 from refbilinear.oracle.twins import TwinPair, allowed, followed
-from refbilinear.oracle.vectors import Group, Suite, Vector
+from refbilinear.oracle.vectors import OPERATIONS, Group, Suite, Vector
 from refbilinear.spec.arrays import Array
 
 REDUCTIONS = {
@@ -105,6 +105,14 @@ def _widened(vector: Vector, claim: str) -> Vector:
 def _wide(arrays: Mapping[str, Array]) -> dict[str, Array]:
     wide = np.float64
     return {n: a.astype(wide) if a.dtype == np.float32 else a for n, a in arrays.items()}
+
+
+def letters_of(question: Question) -> dict[str, str]:
+    """Return the letters of every input's axes; without w_out an output is a hidden unit."""
+    held, letters = question.vector.inputs, OPERATIONS[question.op].inputs
+    if "w_left" in held and "w_out" not in held:
+        return {name: letters[name].replace("o", "h") for name in held}
+    return {name: letters[name] for name in held}
 
 
 # ---- exact numbers, and what is allowed

@@ -9,7 +9,7 @@ from refbilinear.oracle.certificates import ORDERS
 from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.diagnosis import Diagnosis, diagnose
 from refbilinear.oracle.interrogation import Ask, Judge, Outcome, interrogate, judge_by
-from refbilinear.oracle.probes import in_layouts, in_threads
+from refbilinear.oracle.probes import at_large_sizes, in_layouts, in_threads
 from refbilinear.oracle.reports import Report
 from refbilinear.oracle.results import Result
 from refbilinear.oracle.standards import Question, questions
@@ -204,7 +204,8 @@ def _probed(outcomes: Sequence[Outcome], ask: Ask, judge: Judge) -> tuple[list[O
     for op in dict.fromkeys(outcome.question.op for outcome in outcomes):
         passed = [o.question for o in outcomes if o.question.op == op and _is_plain(o)]
         findings, refused = in_layouts(passed, ask, judge)
-        for finding in findings + in_threads(passed, ask, judge):
+        findings += at_large_sizes(passed, ask, judge) + in_threads(passed, ask, judge)
+        for finding in findings:
             verdict = Verdict("failed", finding.kind, finding.words)
             faults.setdefault(finding.question.vector.tc_id, verdict)
         for layout, why in refused.items():

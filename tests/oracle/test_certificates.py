@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 import laws
 from refbilinear.analysis.eigenpairs import Spectrum, eigendecompose, reconstruct
 from refbilinear.oracle import certificates as module
-from refbilinear.oracle.certificates import ACCEPTED, accepted_defect, certify, enclose, residuals
+from refbilinear.oracle.certificates import (
+    ACCEPTED,
+    accepted_defect,
+    certify,
+    enclose,
+    projector_bound,
+    residuals,
+)
 from refbilinear.oracle.inertia import inertia
+from refbilinear.oracle.rationals import root
 from refbilinear.oracle.truncations import certify_truncated_form, certify_truncation
 from refbilinear.spec.tensor import QuadraticForm
 from strategies import FLOATS
@@ -641,3 +649,10 @@ def test_inputs_are_left_alone_and_may_be_any_object():
 def test_integers_may_be_given():
     found = certify(pairs([4, 3], [[0, 1], [1, 0]]), [[3, 0], [0, 4]])
     assert found.certified
+
+
+def test_a_value_on_the_edge_of_another_cluster_has_no_projector():
+    proof = SimpleNamespace(squares=lambda pairs: (Fraction(1, 4), Fraction(0)))
+    for low, bound in ((Fraction(2), None), (Fraction(5, 2), root(Fraction(2)))):
+        others = [SimpleNamespace(low=low, high=Fraction(9))]
+        assert projector_bound(np.array([2.0]), proof, [0], others) == bound

@@ -150,5 +150,21 @@ def test_degrees(problem):
 
 def test_degrees_of_a_full_layer_are_met():
     layer = random_layer(np.random.default_rng(2), OPTIONAL, (5, 7, 3), np.float64)
-    assert counted(Read, rb.forward, layer, np.ones((4, 5))) == 6
-    assert counted(Stored, rb.forward, layer, np.ones((4, 5)), start=1) == 13
+    x, dy, tensor = np.ones((4, 5)), np.ones((4, 3)), np.ones((3, rb.n_pairs(5)))
+    form = rb.QuadraticForm(np.ones((5, 5)), np.ones(5), np.ones(()))
+    assert counted(Read, rb.forward, layer, x) == bounds.DEGREES["forward"].read == 6
+    assert counted(Stored, rb.forward, layer, x, start=1) == 13
+    output = counted(Stored, rb.output_form, layer, dy[0], start=1)
+    found = {
+        "forward": counted(Stored, rb.forward, layer, x, start=1),
+        **counted(Stored, rb.backward, layer, x, dy, start=1)._asdict(),
+        "tensor": counted(Stored, rb.interaction_tensor, layer, start=1),
+        "matrix": counted(Stored, rb.interaction_matrix, tensor, dy[0], start=1),
+        "output_form": max(output.matrix, output.linear, output.constant),
+        "form_value": counted(Stored, rb.form_value, form, x, start=1),
+        "tensor_gradient": counted(Stored, rb.tensor_gradient, x, dy, start=1),
+        "truncated_form": counted(
+            Stored, bounds.truncated_form, np.ones(2), np.ones((5, 2)), x, start=1
+        ),
+    }
+    assert found == {name: bounds.DEGREES[name].stored for name in found}

@@ -14,6 +14,8 @@ from refbilinear.oracle.decompositions import (
     certify_hosvd,
     certify_inner_product,
 )
+from refbilinear.oracle.judgements import judge
+from refbilinear.oracle.rationals import integers
 from strategies import FLOATS
 
 BOTH = pytest.mark.parametrize("dtype", FLOATS)
@@ -147,6 +149,14 @@ def test_a_cosine_above_one_by_more_than_its_bound_is_refused():
     assert certify_cosine(-1.0, tensor, -tensor).certified
     with pytest.raises(ValueError, match="must not be zero"):
         certify_cosine(0.0, tensor, 0 * tensor)
+
+
+def test_one_reason_is_told_and_the_worst_error():
+    exact, ones = (integers(np.float64(values)) for values in ([[1, 2], [3, 4]], [[1, 1], [1, 1]]))
+    found = judge("y", np.float64([[1, 5], [3.5, 8]]), exact, ones, 3, Fraction(1, 2))
+    assert found == (False, ("y must be 2.0 at (0, 1), to 0.5; got 5.0",), found.ratio)
+    assert 7.99 < found.ratio < 8
+    assert judge("y", np.float64([[1, 2], [3, 4]]), exact, ones, 3, Fraction(0)) == (True, (), 0)
 
 
 # ---- bad input

@@ -3,6 +3,7 @@
 import sys
 from fractions import Fraction
 from functools import partial
+from inspect import signature
 from itertools import chain
 from subprocess import run
 
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 import laws
 import refbilinear
 from refbilinear import BilinearLayer, QuadraticForm, n_pairs, parameters
-from refbilinear.oracle import exact, loops
+from refbilinear.oracle import exact, loops, training
 from refbilinear.oracle.dyadic import Integers
 from refbilinear.oracle.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, TFLOAT32, nearest
+from refbilinear.oracle.rationals import largest, root
 from strategies import FLOATS, OPTIONAL, arrays, layers_with_batch, models_with_batch, random_layer
 
 BOTH = pytest.mark.parametrize("dtype", FLOATS)
@@ -108,6 +110,11 @@ def test_exact_numbers_pass_through():
     )
     three_agree("forward", layer, x)
     three_agree("interaction_tensor", layer)
+    thirds = BilinearLayer(**{name: laws.exact(w) / 3 for name, w in parameters(layer).items()})
+    three_agree("forward", thirds, x)
+    three_agree("backward", thirds, x, dy)
+    three_agree("interaction_tensor", thirds)
+    three_agree("output_form", thirds, u)
 
 
 @settings(max_examples=20)
@@ -118,6 +125,51 @@ def test_models_are_evaluated_exactly(data):
     laws.same(y, refbilinear.mlp_forward(laws.exact_model(model), exact.fractions(x)))
     gradients = exact.exactly(refbilinear.mlp_backward, model, x, dy)
     exact.require_exact(gradients)
+
+
+@pytest.mark.parametrize("fine", ["w_left", "w_right", *OPTIONAL])
+@pytest.mark.parametrize("exponent", [-60, 60])
+def test_one_parameter_much_finer_or_coarser_than_all_others(fine, exponent):
+    """Each part is in a unit of its own, so that it meets the others in y's."""
+    layer = random_layer(np.random.default_rng(5), OPTIONAL, (3, 2, 4), np.float64)
+    parts = {
+        name: np.ldexp(np.rint(8 * w), exponent if name == fine else 0)
+        for name, w in parameters(layer).items()
+    }
+    layer = BilinearLayer(**parts)
+    x, dy = np.full((2, 3), 4.0), np.arange(8.0).reshape(2, 4) / 2
+    three_agree("forward", layer, x)
+    three_agree("backward", layer, x, dy)
+    three_agree("interaction_tensor", layer)
+    three_agree("output_form", layer, dy[1])
+
+
+def test_the_defaults_of_an_optimizer_are_the_same_everywhere():
+    functions = (refbilinear.adamw, exact.adamw, loops.adamw, training.adamw_bound)
+    first, *others = (
+        {n: p.default for n, p in signature(f).parameters.items() if p.kind is p.KEYWORD_ONLY}
+        for f in functions
+    )
+    assert len(first) == 5
+    for other in others:
+        assert {name: other[name] for name in first} == first
+
+
+def test_roots_are_above_or_below_by_little():
+    for number in range(1, 40):
+        for exponent in (-2200, -107, -2, -1, 0, 1, 2, 53, 2101):
+            square = Fraction(number, 3) * Fraction(2) ** exponent
+            above, below = root(square), root(square, above=False)
+            assert below**2 <= square <= above**2
+            assert square <= (below * (1 + Fraction(1, 2**99))) ** 2
+            assert (above * (1 - Fraction(1, 2**99))) ** 2 <= square
+    assert root(Fraction(9, 4)) == root(Fraction(9, 4), above=False) == Fraction(3, 2)
+    assert root(Fraction(0)) == 0
+
+
+def test_the_largest_magnitude():
+    assert largest(np.float32([0.25, -0.5])) == Fraction(1, 2)
+    assert largest(np.zeros(0)) == 0
 
 
 def test_empty_sizes():

@@ -1,6 +1,7 @@
 """A simulated machine computes as the real one does, and honest ones stay within their bounds."""
 
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from refbilinear.oracle import bounds, exact
 from refbilinear.oracle.claims import CLAIMS, claim_of
 from refbilinear.oracle.formats import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, nearest
 from refbilinear.oracle.machines import ORDERS, fma, simulate, to_format
+from refbilinear.oracle.tolerances import tolerance
+from refbilinear.oracle.twins import Pads, Twin
 from strategies import FLOATS, OPTIONAL, arrays, layers_with_batch, random_layer
 
 RNG = np.random.default_rng(0)
@@ -78,6 +81,63 @@ def test_orders_are_orders():
     laws.same(again, simulate(rb.forward, layer, x, order="shuffled", seed=5))
 
 
+def in_order(terms, order):
+    """Return running sums: lists of terms, each added from its first to its last."""
+    n = len(terms)
+    return {
+        "ascending": [range(n)],
+        "descending": [range(n)[::-1]],
+        "lanes": [range(lane, n, 8) for lane in range(8)],
+        "shuffled": [np.random.default_rng(7).permutation(n)],
+        "by_size": [sorted(range(n), key=lambda k: abs(terms[k]))],
+    }[order]
+
+
+def chained(numbers):
+    return reduce(lambda total, number: total + number, numbers)
+
+
+def halved(terms):
+    half = len(terms) // 2
+    return terms[0] if len(terms) == 1 else halved(terms[:half]) + halved(terms[half:])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_sums_are_in_the_order_of_their_name(order):
+    rng = np.random.default_rng(6)
+    a, b = rng.standard_normal((2, 43)).astype(np.float32)
+    a *= np.float32(2) ** rng.integers(-9, 9, 43)
+    run = {"order": order, "seed": 7}
+    for terms, got in [
+        (a, simulate(lambda a: a.sum(axis=0), a, **run)),
+        (a * b, simulate(lambda a, b: a @ b, a, b, **run)),
+    ]:
+        if order == "pairwise":
+            assert got == halved(list(terms))
+        else:
+            assert got == chained([chained(terms[c]) for c in map(list, in_order(terms, order))])
+    fused = simulate(lambda a, b: a @ b, a, b, fused=True, **run)
+    if order in ("pairwise", "by_size"):  # what is sorted or halved has been rounded before
+        rows = rng.standard_normal((20, 43)).astype(np.float32)
+        halves = [simulate(lambda a, b: a @ b, rows, b, fused=f, **run) for f in (False, True)]
+        laws.same(*halves)
+        return
+    chains = []
+    for first, *rest in in_order(a * b, order):
+        total = a[first] * b[first]
+        for k in rest:
+            total = np.float32(a[k].astype(float) * b[k].astype(float) + total)
+        chains.append(total)
+    assert fused == chained(chains)
+
+
+def test_the_largest_double_is_beyond_every_other_format():
+    largest = np.array(np.finfo(np.float64).max)
+    for to in (FLOAT32, FLOAT16, BFLOAT16):
+        assert to_format(largest, to) == np.inf
+    assert to_format(largest, FLOAT64) == largest
+
+
 def test_fusing_changes_the_last_bit():
     layer, x, _ = laws_problem(np.float32)
     plain, fused = (simulate(rb.forward, layer, x, fused=fused) for fused in (False, True))
@@ -136,6 +196,24 @@ def test_what_is_not_in_the_lists_is_refused():
     assert claim_of(None, object) is None
 
 
+def test_what_a_claim_may_lose():
+    """By the table of formats: the least number, or the least normal one where it is flushed."""
+    held = {
+        name: (claim.product_loss, claim.sum_loss, claim.storage_loss, claim.largest)
+        for name, claim in CLAIMS.items()
+    }
+    single, double, normal = (2 - 2.0**-23) * 2.0**127, np.finfo(np.float64).max, 2.0**-126
+    assert held == {
+        "f64": (5e-324, 0, 0, double), "f64-ftz": (2.0**-1022, 2.0**-1022, 0, double),
+        "f32": (2.0**-149, 0, 0, single), "f32-ftz": (normal, normal, 0, single),
+        "tf32": (2.0**-149, 0, 2.0**-136, single), "tf32-ftz": (normal, normal, normal, single),
+        "f16-f32acc": (2.0**-149, 0, 2.0**-24, 65504),
+        "f16-f32acc-ftz": (normal, normal, 2.0**-14, 65504),
+        "bf16-f32acc": (2.0**-149, 0, 2.0**-133, (2 - 2.0**-7) * 2.0**127),
+        "bf16-f32acc-ftz": (normal, normal, normal, (2 - 2.0**-7) * 2.0**127),
+    }  # fmt: skip
+
+
 def test_empty_sums():
     layer = random_layer(RNG, OPTIONAL, (3, 0, 2), np.float32)
     x = np.ones((2, 3), np.float32)
@@ -171,6 +249,41 @@ def test_underflow_is_in_the_bound(claim, data, shift):
 def shrunk(array, exponent, dtype):
     small = (array * 2.0**exponent).astype(dtype)
     return np.where(np.abs(small) < np.finfo(dtype).tiny, dtype(0), small)
+
+
+class Padded(Twin):
+    """3 for a product, 5 for a sum of two, 7 for what is stored; from 20 on it may overflow."""
+
+    pads = Pads(3.0, 5.0, 7.0, 40.0)
+
+
+def test_what_an_operation_adds_to_its_twin():
+    zeros = np.zeros((2, 3)).view(Padded)
+    column, infinite = zeros[:, :1], np.full(1, np.nan).view(Padded)
+    for result, wanted in [
+        (zeros * zeros, 3 + 5 + 7),
+        (zeros + zeros, 5 + 7),
+        (column + 8, 8 + 5 + 7),
+        (column.sum(axis=0), 2 * 5 + 7),
+        (column @ zeros[:1], 3 + 5 + 7),
+        (zeros[:, :2] @ zeros[:, :2].T, np.inf),  # 2 (3 + 5) + 7 is above 20
+        (infinite + 1, np.inf),
+    ]:
+        assert (np.asarray(result) == wanted).all()
+    zeros += 1
+    assert isinstance(zeros, Padded)
+    assert (np.asarray(zeros) == 1 + 5 + 7).all()
+
+
+def test_what_underflow_adds_to_a_bound():
+    """A product of 2^-160, which is 0 in float32: no more is allowed than the least number."""
+    tiny = np.float32([[2.0**-80]])
+    for claim, least in (("f32", 2.0**-149), ("f32-ftz", 2 * 2.0**-126), ("f64", 0.0)):
+        allowed = tolerance(tiny, tiny, claim=claim).item()
+        assert least <= allowed <= least * (1 + 1e-6) + 2.0**-210
+    for claim, stored in (("bf16-f32acc", 2.0**-133), ("tf32", 2.0**-136)):
+        allowed = tolerance(tiny, tiny * 0, claim=claim).item()
+        assert stored <= allowed <= stored * (1 + 2.0**-6) * 1.001
 
 
 def test_without_its_pad_the_bound_is_exceeded():

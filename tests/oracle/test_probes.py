@@ -12,13 +12,20 @@ from refbilinear.oracle.answers import ANSWERS
 from refbilinear.oracle.calls import Answer, call
 from refbilinear.oracle.interrogation import judge_by
 from refbilinear.oracle.mistakes import MISTAKES
-from refbilinear.oracle.probes import LAYOUTS, in_layouts, in_threads, relaid
+from refbilinear.oracle.probes import (
+    ENLARGED,
+    LAYOUTS,
+    at_large_sizes,
+    enlarged,
+    in_layouts,
+    in_threads,
+    relaid,
+)
 from refbilinear.oracle.standards import questions
 from refbilinear.oracle.suspects import ask_run
 
-ASKED = [
-    one for one in questions(vectors.load(), "f64", ["forward"]) if one.vector.result == "valid"
-]
+SUITE = vectors.load()
+ASKED = [one for one in questions(SUITE, "f64", ["forward"]) if one.vector.result == "valid"]
 JUDGE = judge_by("f64", {})
 
 
@@ -171,3 +178,36 @@ def test_the_switch_interval_is_restored(monkeypatch):
     with pytest.raises(RuntimeError, match="can't start"):
         in_threads(ASKED, asking(forward), JUDGE)
     assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize("claim", ["f64", "f32", "bf16-f32acc"])
+@pytest.mark.parametrize("op", ENLARGED)
+def test_large_sizes_are_exact_and_the_specification_is_right_there(op, claim):
+    kinds = {tuple(one.vector.inputs): one for one in questions(SUITE, claim, [op])}
+    fewest, most = min(kinds, key=len), max(kinds, key=len)
+    for question in (kinds[fewest], kinds[most])[claim == "bf16-f32acc" :]:
+        sizes = {n: abs(a.astype(float)) for n, a in enlarged(question).vector.inputs.items()}
+        assert all((16 * twin < 2**24).all() for twin in ANSWERS[op](sizes).values())
+        assert at_large_sizes([question], ask_run(ANSWERS[op]), judge_by(claim, {})) == []
+
+
+def test_what_is_wrong_beyond_a_block_is_found():
+    def blocked(layer, x):
+        kept = layer.w_left[:128], layer.w_right[:128], layer.w_out[:, :128]
+        return (x @ kept[0].T * (x @ kept[1].T)) @ kept[2].T
+
+    names = {"w_left", "w_right", "w_out", "x"}
+    plain = next(one for one in ASKED if set(one.vector.inputs) == names)
+    (found,) = at_large_sizes([plain], asking(blocked), JUDGE)
+    assert found.kind == "sizes"
+    assert found.words.startswith("at w_left (131, 67)")
+    assert at_large_sizes([], asking(blocked), JUDGE) == []
+
+
+def test_what_is_skipped_or_no_sum_is_not_asked_in_large_sizes():
+    def skipping(layer, x):
+        raise NotImplementedError
+
+    assert at_large_sizes(ASKED, asking(skipping), JUDGE) == []
+    loss = questions(SUITE, "f64", ["squared_error"])
+    assert at_large_sizes(loss, ask_run(ANSWERS["squared_error"]), JUDGE) == []

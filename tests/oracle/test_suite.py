@@ -19,6 +19,7 @@ from refbilinear.oracle.catalogue import FLAGS, WITHDRAWN
 from refbilinear.oracle.inertia import inertia
 from refbilinear.oracle.interrogation import fresh
 from refbilinear.oracle.machines import ORDERS, simulate
+from refbilinear.oracle.rationals import integers
 from refbilinear.oracle.standards import Question
 from refbilinear.oracle.verdicts import judge
 
@@ -142,7 +143,65 @@ def test_every_order_of_summation_passes(op):
                 assert stands(group, vector, simulated(op, claim, order, fused))
 
 
+def smallest():
+    """Yield the smallest valid vector of each operation, tier and choice of inputs, by its id."""
+    chosen = {}
+    for group in SUITE.groups:
+        for vector in group.vectors:
+            finite = all(np.isfinite(array).all() for array in vector.inputs.values())
+            kind = (group.op, group.tier, finite, *sorted(vector.inputs))
+            size = sum(array.size for array in vector.inputs.values())
+            if vector.result == "valid" and size < chosen.get(kind, (np.inf,))[0]:
+                chosen[kind] = (size, group.op, finite, vector)
+    for _, op, finite, vector in chosen.values():
+        yield pytest.param(op, finite, vector, id=str(vector.tc_id))
+
+
+@pytest.mark.parametrize(("op", "finite", "vector"), [*smallest()])
+def test_both_evaluators_give_what_the_file_holds(op, finite, vector):
+    if op in agreement.KNOWN:
+        agreement.require_known(op, vector.inputs, vector.expected)
+        return
+    found = (agreement.agreed if finite else agreement.ieee)(op, vector.inputs)
+    assert found.keys() == vector.expected.keys()
+    for name, array in vector.expected.items():
+        if not finite:
+            assert np.array_equal(found[name], array, equal_nan=True)
+            continue
+        rest = vector.residual.get(name, np.zeros_like(array))
+        held = (np.vectorize(Fraction, otypes=[object])(one.astype(float)) for one in (array, rest))
+        suite.require_close("f32", name, found[name], np.asarray(found[name]) - sum(held))
+        if not vector.residual:
+            assert np.array_equal(found[name], array)
+
+
 # ---- the same in every build
+
+
+def test_the_counts_and_bounds_in_the_file_are_those_of_the_module():
+    for group in SUITE.groups:
+        for vector in group.vectors:
+            if vector.K:
+                assert counts.roundings(group.op, vector.inputs) == vector.K
+                assert vector.degree == {n: counts.DEGREES[group.op][n] for n in vector.K}
+            elif vector.allowed:
+                allowed = counts.allowed(group.op, vector.inputs)
+                for name, array in vector.allowed.items():
+                    assert (allowed[name] <= array).all()
+                    least = np.finfo(array.dtype).smallest_subnormal
+                    assert (array <= np.asarray(allowed[name]) * (1 + 2.0**-7) + least).all()
+
+
+@pytest.mark.parametrize("op", counts.COUNTS)
+def test_a_twin_is_what_the_file_holds(op):
+    """The smallest bounded vector of each operation; a twin is rounded up to a few bits."""
+    held = [v for g in SUITE.groups if g.op == op for v in g.vectors if v.twin]
+    vector = min(held, key=lambda v: sum(array.size for array in v.inputs.values()))
+    for name, array in counts.twin(op, vector.inputs).items():
+        written = integers(vector.twin[name])
+        above = written[0] * written[1]
+        assert np.all(array <= above)
+        assert np.all(above <= array * Fraction(129, 128))
 
 
 def test_the_shipped_suite_is_the_one_that_is_built(capsys):
@@ -285,6 +344,17 @@ def test_what_an_order_could_round_is_not_exact(op, changes):
         del inputs["x"]
     with pytest.raises(ArithmeticError, match="is too large"):
         suite._test(plan_of(op), 1, Case((), "", inputs))
+
+
+def test_what_float64_holds_exactly_has_53_bits():
+    """16 times the twin is below 2^53, or it is not."""
+    for w, admitted in ((2.0**49 - 1, True), (2.0**49, False)):
+        case = Case((), "", PRODUCT | {"w_left": np.array([[w]])})
+        if admitted:
+            suite._test(plan_of("forward", dtype="f64"), 1, case)
+        else:
+            with pytest.raises(ArithmeticError, match="is too large"):
+                suite._test(plan_of("forward", dtype="f64"), 1, case)
 
 
 def test_a_mean_counts_its_examples():

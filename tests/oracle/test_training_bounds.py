@@ -155,6 +155,13 @@ def test_squares_that_underflow_are_in_the_bound():
     laws.all_in_bound(got, want, adamw_bound(*state, 1, **options), np.float32)
 
 
+def test_where_a_square_may_overflow_no_bound_holds():
+    one = np.ones(2, np.float32)
+    allowed = adamw_bound(one, np.float32([1e20, 1e18]), one, one, 3)
+    for error in allowed:
+        assert np.isfinite(error).tolist() == [False, True]
+
+
 # ---- other people's layers
 
 
@@ -226,6 +233,44 @@ def test_a_matrix_product_and_a_bilinear_layer(claim):
     laws.in_bound(got, exact.forward(whole, a.x), allowed)
     without = tolerance(a.x, a.w, a.v, claim=claim)
     assert without.shape == (6, 7)
+
+
+KNOWN = {None: (1, 0, 0), "relu": (1, 0, 0), "sigmoid": (0.25, 0.5, 20), "silu": (1.1, 0, 21)}
+UNITS = {
+    "f64": (2.0**-53, 0, [0, 0, 0]),
+    "f32": (2.0**-24, 0, [0, 0, 0]),
+    "tf32": (2.0**-24, 2.0**-11, [2, 4, 6]),
+    "bf16-f32acc": (2.0**-24, 2.0**-8, [4, 10, 13]),
+}
+
+
+@pytest.mark.parametrize("claim", UNITS)
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("biases", [(), ("b",), ("c",), ("b_out",), ("b", "c", "b_out")])
+def test_a_tolerance_is_its_formula(gate, claim, biases):
+    """`((1 + u_s)^δ (1 + γ_K) − 1) · twin`, the twin and K of each stage written out."""
+    a, (u, stored, degrees) = layer(np.float32), UNITS[claim]
+    slope, offset, of_gate = KNOWN[gate]
+    held = {name: abs(getattr(a, name)).astype(float) if name in biases else 0 for name in BIASES}
+    x, w, v, out = (abs(part).astype(float) for part in (a.x, a.w, a.v, a.out))
+    given = {name: getattr(a, name) for name in biases}
+    linear = x @ w.T + held["b"]
+    gated = (slope * linear + offset) * (x @ v.T + held["c"])
+    k_linear, k_gated = 5 + ("b" in biases), 5 + ("c" in biases) + 1 + of_gate
+    k_out = 7 + ("b_out" in biases)
+    stages = [((), k_linear, linear), ((a.v,), k_linear + k_gated, gated)]
+    stages += [((a.v, a.out), k_linear + k_gated + k_out, gated @ out.T + held["b_out"])]
+    for number, (weights, k, twin) in enumerate(stages):
+        if ("b_out" in biases) > (number == 2) or (number == 0 and (gate or "c" in biases)):
+            continue
+        got = tolerance(a.x, a.w, *weights, **given, gate=gate, claim=claim)
+        gamma, rounded = k * u / (1 - k * u), (1 + stored) ** degrees[number] - 1
+        want = (rounded + gamma + rounded * gamma) * twin
+        assert (got >= want * (1 - 1e-9)).all()
+        assert (got <= want * (1 + 1e-6)).all()
+
+
+BIASES = ("b", "c", "b_out")
 
 
 def test_a_tolerance_refuses_what_does_not_fit():

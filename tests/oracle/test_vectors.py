@@ -132,6 +132,10 @@ def test_the_small_file_is_read_as_it_was_written(tmp_path):
     assert fourth.expected == {}
     assert np.isnan(fourth.inputs["Q"][1, 1])
     assert suite.groups[0].miss_prob_log2 == -5
+    assert [(group.op, group.tier, group.dtype) for group in suite.groups] == [
+        ("forward", "exact", "f64"), ("forward", "bounded", "f64"),
+        ("cross_entropy", "bounded", "f64"), ("spectrum", "certificate", "f64"),
+    ]  # fmt: skip
 
 
 def test_formatting_is_harmless():
@@ -163,6 +167,11 @@ def test_a_rational_that_is_no_float_is_not_written():
 
     with pytest.raises(ValueError, match="1/3 is no float64"):
         strict.encode(Fraction(1, 3))
+
+
+def test_a_decimal_below_all_numbers_is_zero_without_a_warning():
+    with np.errstate(all="raise"):
+        assert strict.free_number("y", 1e-300, "f32") == 0
 
 
 # ---- what is refused, and why
@@ -348,6 +357,53 @@ def test_bytes_that_are_no_such_file(name):
         parse(content)
 
 
+def test_the_largest_that_is_taken_and_the_first_that_is_not():
+    assert parse_results(b"#" * (strict.LARGEST_FILE - 1) + b"\n") == {}
+    with pytest.raises(ValueError, match="Expecting value"):
+        strict.parse_json(b" " * strict.LARGEST_FILE)
+    assert strict.text("x", "a" * 400) == "a" * 400
+    with pytest.raises(ValueError, match="at most 400 characters"):
+        strict.text("x", "a" * 401)
+    assert strict.parse_json(b"1" * 25) == int("1" * 25)
+    with pytest.raises(ValueError, match=r"^1{26} is too long for an integer$"):
+        strict.parse_json(b"1" * 26)
+    assert [strict.short("a" * n) for n in (40, 41)] == ["a" * 40, "a" * 40 + "…"]
+
+
+SHIPPED = json.loads(FILES["core.json"])
+OF_OPERATIONS = {
+    group["op"]: (group, max(group["tests"], key=lambda test: len(test["inputs"])))
+    for group in reversed(SHIPPED["groups"])
+}
+
+
+def alone(group, test):
+    """Return a file of a single vector."""
+    document = SHIPPED | {"groups": [group | {"tests": [test]}], "minTests": 1, "numberOfTests": 1}
+    document["notes"] = {flag: SHIPPED["notes"][flag] for flag in test["flags"]}
+    return canonical(sealed(document))
+
+
+# Sizes that nothing else in the vector has: of what is embedded, and of a packed result
+ALONE = {("fold", "w_embed", 1), ("fold", "tensor", 1), ("tensor", "tensor", 1)}
+
+
+@pytest.mark.parametrize("op", vectors.OPERATIONS)
+def test_every_axis_of_every_array_has_its_size(op):
+    group, test = OF_OPERATIONS[op]
+    assert parse(alone(group, test)).groups[0].vectors[0].tc_id == test["tcId"]
+    for key in ("inputs", "expected"):
+        for name, held in test[key].items():
+            for axis, size in enumerate(held["shape"]):
+                if (op, name, axis) in ALONE:
+                    continue
+                shape = [*held["shape"][:axis], size + 1, *held["shape"][axis + 1 :]]
+                data = held["data"][:1] * np.prod(shape).item()
+                longer = test[key] | {name: held | {"shape": shape, "data": data}}
+                with pytest.raises(ValueError, match=r"must have (shape|bounds of|\d+ pairs)"):
+                    parse(alone(group, test | {key: longer}))
+
+
 def test_a_content_without_its_seal_is_refused():
     document = sealed(small())
     put(*W, "data", [4])(document)
@@ -488,6 +544,8 @@ def test_results_in_both_forms(tmp_path):
         assert (found[2].refused, found[2].skipped) == ("not symmetric", None)
         assert (found[3].refused, found[3].skipped) == (None, "no such function")
     assert parse_results(b"") == {}
+    assert parse_results(b" \n" + as_json).keys() == {1, 2, 3}
+    assert parse_results(b"7 refused text 0")[7].refused == ""
 
 
 def test_a_result_may_be_decimal_and_large():
