@@ -80,7 +80,7 @@ def numbers(array: Array) -> str:
     >>> numbers(np.array([1.0, 0.1, np.nan]))
     '[1, 0.1, np.nan]'
     """
-    if array.ndim:
+    if np.ndim(array):  # of exact numbers, a part may be a Fraction
         return f"[{', '.join(numbers(part) for part in array)}]"
     value = float(array)
     if not np.isfinite(value):

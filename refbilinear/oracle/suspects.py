@@ -7,6 +7,7 @@ is never contradicted, is a match.
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from math import inf
 from typing import NamedTuple
 
@@ -37,10 +38,10 @@ PRECISION = (
 MAGNITUDE = 64.0
 """How many times larger one error may be than another of the same precision."""
 
-MOST_OF = 0.9
-"""What part of the failures a match must explain: a few may have a reason of their own."""
+MOST_LEFT = Fraction(1, 10)
+"""What part of the failures a match may leave: a few may have a reason of their own."""
 
-MOST_OF_ROUGH = 0.8
+MOST_LEFT_OF_ROUGH = Fraction(1, 5)
 """The same for a mistake of precision, where it is chance whether a vector fails."""
 
 
@@ -66,7 +67,7 @@ class Suspect(NamedTuple):
     def matches(self) -> bool:
         """Whether it alone accounts for what was seen."""
         rough = self.name in PRECISION
-        left = self.failures * (1 - (MOST_OF_ROUGH if rough else MOST_OF))
+        left = self.failures * (MOST_LEFT_OF_ROUGH if rough else MOST_LEFT)
         enough = self.explained >= self.failures / 2 and self.possible - self.explained <= left
         return enough and self.contradicted <= (left if rough else 0)
 
