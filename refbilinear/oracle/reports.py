@@ -175,19 +175,22 @@ def _findings(report: Report) -> Iterator[str]:
         yield f"SELF-CHECK {doubt}"
     for problem in report.problems:
         yield f"PROBLEM {problem}"
-    for number, found in enumerate(report.failures):
-        yield from _diagnosis(found, whole=number == 0)
+    for found in report.failures[:1]:
+        yield from _whole(found)
+    for found in report.failures[1:]:  # in a line, so that all fit one screen
+        yield f"{_head_of(found)}; {_matches(found)}"
 
 
-def _diagnosis(found: Diagnosis, whole: bool) -> Iterator[str]:
-    """Yield the lines of one operation; of the first one with a script."""
+def _head_of(found: Diagnosis) -> str:
+    return f"FAIL {found.op}: {found.failed} of {found.total} vectors"
+
+
+def _whole(found: Diagnosis) -> Iterator[str]:
+    """Yield what is known of one operation."""
     question, verdict = found.outcome.question, found.outcome.verdict
-    place = f"tcId {question.vector.tc_id} ({question.tier}, {', '.join(question.vector.flags)})"
-    words = (
-        verdict.words if verdict.worst is None else deviation_words(verdict.worst, question.dtype)
-    )
-    yield f"FAIL {found.op}: {found.failed} of {found.total} vectors, such as {place}"
-    yield f"  {verdict.kind}: {words}"
+    flags = ", ".join(question.vector.flags)
+    yield f"{_head_of(found)}, such as tcId {question.vector.tc_id} ({question.tier}, {flags})"
+    yield f"  {verdict.kind}: {verdict.words or _deviation(verdict.worst, question.dtype)}"
     if found.pattern:
         yield f"  pattern: {found.pattern}"
     yield f"  {_matches(found)}"
@@ -195,8 +198,11 @@ def _diagnosis(found: Diagnosis, whole: bool) -> Iterator[str]:
         yield f"  flags of which all fail: {', '.join(found.flags[:6])}"
     if found.stages:
         yield f"  stages: {_stages(found)}"
-    if whole:
-        yield from _reproduction(found)
+    yield from _reproduction(found)
+
+
+def _deviation(worst: Deviation | None, dtype: str) -> str:
+    return "" if worst is None else deviation_words(worst, dtype)
 
 
 def _reproduction(found: Diagnosis) -> Iterator[str]:

@@ -378,7 +378,7 @@ def test_all_wrong_is_one_screen_and_is_json(few):
     assert report.exit_code == 1
     lines = str(report).splitlines()
     assert len(report.failures) == len(ANSWERS)
-    assert len(lines) <= 90
+    assert len(lines) <= 45
     free = ("  stages:", "this run would", "    args", '    print("expected')
     assert [line for line in lines if len(line) > 110 and not line.startswith(free)] == []
     data = json.loads(json.dumps(report.to_json(), allow_nan=False))
