@@ -80,7 +80,7 @@ def numbers(array: Array) -> str:
     >>> numbers(np.array([1.0, 0.1, np.nan]))
     '[1, 0.1, np.nan]'
     """
-    if array.ndim:
+    if np.ndim(array):  # of an array of fractions each part is a fraction
         return f"[{', '.join(numbers(part) for part in array)}]"
     value = float(array)
     if not np.isfinite(value):
