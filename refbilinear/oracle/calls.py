@@ -115,7 +115,7 @@ def call(op: str, function: Function, inputs: Inputs, claim: str) -> Answer:
             returned = function(*args, **settings)
     except NotImplementedError as error:
         return Answer(skipped=str(error) or "not implemented")
-    except Exception as error:  # whatever somebody's code raises is its refusal
+    except (Exception, SystemExit) as error:  # whatever somebody's code raises is its refusal
         return Answer(refused=f"{type(error).__name__}: {first_line(error)}")
     try:
         views = {n: _real(n, as_numpy(n, one, claim)) for n, one in named(op, returned).items()}

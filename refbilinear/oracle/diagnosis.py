@@ -137,13 +137,14 @@ def _is_for(outcome: Outcome, mistake: str) -> bool:
     return any(mistake in FLAGS[flag].kills for flag in outcome.question.vector.flags)
 
 
-def _clarity(outcome: Outcome) -> tuple[bool, bool, bool, int, int]:
-    """Return what to sort failures by: plain numbers, exact ones, and few of them come first."""
+def _clarity(outcome: Outcome) -> tuple[bool, bool, bool, bool, int, int]:
+    """Return what to sort failures by: plain numbers, exact ones, some, and few come first."""
     question, arrays = outcome.question, outcome.question.vector.inputs.values()
     return (
         outcome.verdict.kind in BEHAVIOUR,
         not all(np.isfinite(array).all() for array in arrays),
         question.tier != "exact",
+        not all(array.size for array in arrays),
         sum(array.size for array in arrays),
         question.vector.tc_id,
     )

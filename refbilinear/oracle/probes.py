@@ -172,11 +172,15 @@ def in_threads(passed: Sequence[Question], ask: Ask, judge: Judge) -> list[Findi
     def repeat(question: Question) -> None:
         assert start is not None
         start.wait()
-        for _ in range(ROUNDS):
-            words = _fault(question, ask(question, fresh(question.vector.inputs)), judge)
+        words = "it never came back"
+        try:
+            for _ in range(ROUNDS):
+                words = _fault(question, ask(question, fresh(question.vector.inputs)), judge)
+                if words:
+                    break
+        finally:  # a thread that dies has no verdict either
             if words:
                 found.append(Finding(question, "threads", f"called by two threads: {words}"))
-                return
 
     with _switching():
         threads = [threading.Thread(target=repeat, args=(question,)) for question in pair]

@@ -82,8 +82,8 @@ def parse_flat(content: bytes) -> dict[int, dict[str, Any]]:
     """
     found: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(content.decode("ascii").split("\n"), 1):
-        if line and not line.startswith("#"):
-            tc_id, name, value = _flat_line(f"line {number}", line.split(" "))
+        if line.strip() and not line.startswith("#"):
+            tc_id, name, value = _flat_line(f"line {number}", line.split())
             if name in found.setdefault(tc_id, {}):
                 raise ValueError(f"line {number} gives {name} of tcId {tc_id} again")
             found[tc_id][name] = value

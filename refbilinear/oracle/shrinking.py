@@ -11,7 +11,7 @@ import numpy as np
 
 from refbilinear.oracle import counts, exact
 from refbilinear.oracle.agreement import SPECIFIED, specified
-from refbilinear.oracle.answers import Inputs
+from refbilinear.oracle.answers import ANSWERS, Inputs
 from refbilinear.oracle.bounds import gamma
 from refbilinear.oracle.interrogation import Outcome
 from refbilinear.oracle.standards import Question, letters_of
@@ -142,7 +142,8 @@ def pose(question: Question, inputs: Inputs) -> Question:
     """
     vector = question.vector._replace(inputs=inputs, residual={}, twin={}, K={})
     if question.op == "spectrum":
-        return question._replace(vector=vector)
+        inputs = inputs | {"k": np.minimum(inputs["k"], len(inputs["Q"]))}
+        return question._replace(vector=vector._replace(inputs=inputs, expected=_pairs(inputs)))
     found, dtype = specified(question.op, inputs), DTYPES[question.dtype]
     if question.tier == "exact":
         expected = {name: exact.rounded(array, dtype) for name, array in found.items()}
@@ -151,6 +152,11 @@ def pose(question: Question, inputs: Inputs) -> Question:
     bounds = _allowed(question, inputs)
     expected = {n: exact.fractions(array) for n, array in found.items()}
     return question._replace(vector=vector._replace(expected=expected, allowed=bounds))
+
+
+def _pairs(inputs: Inputs) -> Inputs:
+    """Return the eigenvalues that the specification finds; any vectors that prove them will do."""
+    return {"eigenvalues": ANSWERS["spectrum"](inputs)["eigenvalues"]}
 
 
 def _require_exact(op: str, inputs: Inputs, found: Inputs, expected: Inputs) -> None:

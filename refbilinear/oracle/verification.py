@@ -92,7 +92,7 @@ def verify(
     failures = [
         diagnose(op, held, judge, ask, functions[op]) for op, held in _failing(kept).items()
     ]
-    return _report(claim, agreed, kept, failures, problems, remarks, judge, 1)
+    return _report(claim, agreed, kept, failures, problems, remarks, 1)
 
 
 def verify_results(
@@ -144,7 +144,7 @@ def verify_results(
     kept, problems = _excuse(outcomes, skip or {})
     problems = [*_missing(asked, results), *_unknown(strangers), *problems]
     failures = [diagnose(op, held, judge) for op, held in _failing(kept).items()]
-    return _report(claim, agreed, kept, failures, problems, [], judge, min_tests)
+    return _report(claim, agreed, kept, failures, problems, [], min_tests)
 
 
 # ---- what is asked
@@ -255,11 +255,14 @@ def _report(
     failures: Sequence[Diagnosis],
     problems: Sequence[str],
     remarks: Sequence[str],
-    judge: Judge,
     least: int,
 ) -> Report:
-    """Return the report, the oracle's check of itself included."""
+    """Return the report, the oracle's check of itself included.
+
+    The specification and the mistakes answer by the default convention, and are judged by it.
+    """
     judged = [one.question for one in outcomes if one.verdict.status != "skipped"]
+    judge = judge_by(claim, {})
     doubts, shown = list(selfcheck.objections(judged, judge)), selfcheck.shown(judged, judge)
     return Report(
         claim,

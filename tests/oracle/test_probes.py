@@ -148,6 +148,15 @@ def test_what_is_raised_in_threads_alone_is_found(error):
     assert str(error) in found.words
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_has_not_passed():
+    class Death(BaseException):
+        pass
+
+    (found,) = in_threads(ASKED, asking(raising(Death())), JUDGE)
+    assert "it never came back" in found.words
+
+
 def test_words_of_a_shape_are_passed_on():
     def flat(layer, x):
         return forward(layer, x).ravel()
