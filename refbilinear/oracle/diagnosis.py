@@ -5,7 +5,7 @@ first stage of the computation that is wrong, and the smallest case.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +88,8 @@ class Diagnosis(NamedTuple):
     stages: tuple[Stage, ...]
     smallest: Outcome
     """The smallest failing case; the outcome itself, where it cannot be made smaller."""
+    others: tuple[str, ...] = ()
+    """Failures of another kind than the one that is shown, in words."""
     function: Any = None
     """What was called, if it was a function."""
 
@@ -114,10 +116,13 @@ def diagnose(
     suspects = rank(op, outcomes, judge, repeat=ask is not None)
     matched = next((suspect.name for suspect in suspects if suspect.matches), "")
     shown = min(failed, key=lambda one: (not _is_for(one, matched), *_clarity(one)))
+    others = tuple(_others(failed, shown.verdict.kind))
     if shown.verdict.kind in BEHAVIOUR:  # right numbers, but for how they came about
         count, name = len(failed), BEHAVIOUR[shown.verdict.kind]
         own = [Suspect(name, count, count, 0, count)] if name else []
-        return Diagnosis(op, shown, count, len(outcomes), (), "", tuple(own or suspects), (), shown)
+        return Diagnosis(
+            op, shown, count, len(outcomes), (), "", tuple(own or suspects), (), shown, others
+        )
     return Diagnosis(
         op,
         shown,
@@ -128,8 +133,18 @@ def diagnose(
         tuple(suspects),
         tuple(_stages(op, outcomes)),
         shown if ask is None else shrink(shown, lambda one: interrogate(one, ask, judge)),
+        others,
         function,
     )
+
+
+def _others(failed: Sequence[Outcome], kind: str) -> Iterator[str]:
+    """Yield, for each other kind of failure, how many there are, and the first one."""
+    kinds = Counter(one.verdict.kind for one in failed if one.verdict.kind != kind)
+    for other, count in kinds.items():
+        first = next(one for one in failed if one.verdict.kind == other)
+        words = f" ({first.verdict.words[:80]})" if first.verdict.words else ""
+        yield f"{count} {other}, such as tcId {first.question.vector.tc_id}{words}"
 
 
 def _is_for(outcome: Outcome, mistake: str) -> bool:
@@ -141,7 +156,7 @@ def _clarity(outcome: Outcome) -> tuple[bool, bool, bool, bool, int, int]:
     """Return what to sort failures by: plain numbers, exact ones, some, and few come first."""
     question, arrays = outcome.question, outcome.question.vector.inputs.values()
     return (
-        outcome.verdict.kind in BEHAVIOUR,
+        outcome.verdict.kind in BEHAVIOUR or outcome.outputs is None,
         not all(np.isfinite(array).all() for array in arrays),
         question.tier != "exact",
         not all(array.size for array in arrays),
@@ -192,6 +207,8 @@ def _by_inputs(stages: Mapping[str, tuple[str, ...]], outcomes: Sequence[Outcome
     """Count failures by the last stage whose input a vector has."""
     last: dict[str, list[bool]] = {name: [] for name in stages}
     for outcome in outcomes:
+        if outcome.outputs is None:  # refused: of the numbers nothing is known
+            continue
         held = outcome.question.vector.inputs
         reached = [name for name, inputs in stages.items() if any(one in held for one in inputs)]
         last[reached[-1]].append(outcome.failed)

@@ -17,6 +17,8 @@ from refbilinear.oracle.interrogation import Outcome
 from refbilinear.oracle.scripts import in_line, script
 from refbilinear.oracle.vectors import TIERS
 from refbilinear.oracle.verdicts import Deviation
+from refbilinear.spec.arrays import Array
+from refbilinear.spec.packed import unpack
 
 STATUSES = ("passed", "failed", "acceptable", "skipped")
 SCHEMA = "refbilinear-report-1"
@@ -127,7 +129,7 @@ def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield f"{'':14}" + "".join(f"{tier:>13}" for tier in TIERS) + "   worst error/allowed"
     for op, held in rows.items():
         cells = "".join(f"{_cell(held, tier):>13}" for tier in TIERS)
-        yield f"{op:14}{cells}   {_worst(held):<8}{_excused(held)}".rstrip()
+        yield f"{op:14}{cells}   {_worst(held) or '-':<8}{_excused(held)}".rstrip()
 
 
 def _cell(outcomes: Sequence[Outcome], tier: str) -> str:
@@ -151,7 +153,7 @@ def _bounded(outcomes: Sequence[Outcome]) -> list[Deviation]:
 def _excused(outcomes: Sequence[Outcome]) -> str:
     counted = Counter(o.verdict.status for o in outcomes)
     said = [f"{counted[s]} {s}" for s in ("acceptable", "skipped") if counted[s]]
-    return ", ".join(said)
+    return f"  ({', '.join(said)})" if said else ""
 
 
 def _tail(report: Report) -> Iterator[str]:
@@ -194,7 +196,9 @@ def _whole(found: Diagnosis) -> Iterator[str]:
     if found.pattern:
         yield f"  pattern: {found.pattern}"
     yield f"  {_matches(found)}"
-    if len(found.flags) > 1:
+    if found.others:
+        yield f"  besides: {'; '.join(found.others)}"
+    if len(found.flags) > 1 and 2 * found.failed < found.total:
         yield f"  flags of which all fail: {', '.join(found.flags[:6])}"
     if found.stages:
         yield f"  stages: {_stages(found)}"
@@ -213,9 +217,16 @@ def _reproduction(found: Diagnosis) -> Iterator[str]:
         yield f"  reproduce: refbilinear case {found.outcome.question.vector.tc_id} --python"
         return
     yield f"  smallest failing case: {in_line(small.vector.inputs)}"
-    got = in_line(found.smallest.outputs or {})
-    yield f"    expected {in_line(small.vector.expected)}; got {got or 'nothing'}"
+    outputs = found.smallest.outputs or {}
+    expected = {name: _like(one, outputs.get(name)) for name, one in small.vector.expected.items()}
+    yield f"    expected {in_line(expected)}; got {in_line(outputs) or 'nothing'}"
     yield from (f"    {line}" for line in lines)
+
+
+def _like(expected: Array, got: Array | None) -> Array:
+    """Return what is expected as it was returned: a packed tensor as a dense one."""
+    dense = got is not None and got.ndim == 3 and expected.ndim == 2
+    return unpack(expected) if dense else expected
 
 
 def deviation_words(worst: Deviation, dtype: str) -> str:
@@ -303,6 +314,7 @@ def _as_data(found: Diagnosis) -> dict[str, Any]:
         "total": found.total,
         "shown": _test(found.outcome),
         "flags": list(found.flags),
+        "others": list(found.others),
         "pattern": found.pattern,
         "suspects": [
             s._asdict() | {"words": s.words, "matches": s.matches} for s in found.suspects

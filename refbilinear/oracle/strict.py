@@ -30,6 +30,7 @@ DTYPES: dict[str, Any] = {"f64": np.float64, "f32": np.float32, "i64": np.int64}
 PRECISION = {"f64": 53, "f32": 24}
 NUMBER = re.compile(r"-?0x[01](\.[0-9a-f]{1,13})?p[+-][0-9]{1,4}|nan|-?inf")
 DECIMAL = re.compile(r"[+-]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][+-]?[0-9]{1,4})?")
+SPELT = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,40}")
 WHOLE = re.compile(r"-?[0-9]{1,19}")
 # A pipe in the place of a file is opened, and then refused, rather than waited for.
@@ -280,6 +281,8 @@ def strict_number(where: str, value: Any, dtype: str) -> int | float:
 
 def free_number(where: str, value: Any, dtype: str) -> int | float:
     """Return a number of a result, which may also be decimal: the nearest of its dtype."""
+    if isinstance(value, str) and SPELT.fullmatch(value):
+        return float(value)
     if isinstance(value, str) or dtype == "i64":
         return strict_number(where, value, dtype)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -9,6 +9,7 @@ from refbilinear.oracle.certificates import ORDERS
 from refbilinear.oracle.claims import claim_of
 from refbilinear.oracle.diagnosis import Diagnosis, diagnose
 from refbilinear.oracle.interrogation import Ask, Judge, Outcome, interrogate, judge_by
+from refbilinear.oracle.mistakes import MISTAKES
 from refbilinear.oracle.probes import at_large_sizes, in_layouts, in_threads
 from refbilinear.oracle.reports import Report
 from refbilinear.oracle.results import Result
@@ -25,6 +26,7 @@ def verify(
     *,
     convention: Mapping[str, str] | None = None,
     skip: Skips | None = None,
+    min_tests: int = 1,
 ) -> Report:
     """Return the report on functions of an implementation, each put all vectors of its operation.
 
@@ -56,6 +58,8 @@ def verify(
     skip : mapping of str or int to str, optional
         Known failures: an operation, a flag or a tcId, each with a reason. One that matches
         nothing, or of which all passes, is a problem.
+    min_tests : int
+        How many vectors must be judged at least.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def verify(
     failures = [
         diagnose(op, held, judge, ask, functions[op]) for op, held in _failing(kept).items()
     ]
-    return _report(claim, agreed, kept, failures, problems, remarks, 1)
+    return _report(claim, agreed, kept, failures, problems, remarks, min_tests)
 
 
 def verify_results(
@@ -209,7 +213,7 @@ def _probed(outcomes: Sequence[Outcome], ask: Ask, judge: Judge) -> tuple[list[O
             verdict = Verdict("failed", finding.kind, finding.words)
             faults.setdefault(finding.question.vector.tc_id, verdict)
         for layout, why in refused.items():
-            refusals.setdefault(f"{layout} inputs ({why})", []).append(op)
+            refusals.setdefault(f"{layout} inputs ({why[:60]})", []).append(op)
     return [
         one._replace(verdict=faults.get(one.question.vector.tc_id, one.verdict)) for one in outcomes
     ], [f"{what} refused by {', '.join(ops)}" for what, ops in refusals.items()]
@@ -231,10 +235,17 @@ def _excuse(outcomes: Sequence[Outcome], skip: Skips) -> tuple[list[Outcome], li
             problems.append(f"skip {name!r}: {passes}")
         for i in failed:
             kept[i] = kept[i]._replace(verdict=Verdict("skipped", "", reason))
-    for op in dict.fromkeys(one.question.op for one in kept):
-        if all(o.verdict.status == "skipped" for o in kept if o.question.op == op):
-            problems.append(f"every vector of {op} is skipped: it was not tested")
     return kept, problems
+
+
+def _untested(outcomes: Sequence[Outcome], shown: Mapping[str, bool]) -> Iterator[str]:
+    """Yield the operations of which too little was judged to show half of their mistakes."""
+    for op in dict.fromkeys(one.question.op for one in outcomes):
+        seen = [shown[name] for name in MISTAKES[op] if name in shown]
+        if 2 * sum(seen) < len(seen) or not seen:
+            known = len(seen) or len(MISTAKES[op])
+            rest = f"the rest would show {sum(seen)} of {known} mistakes"
+            yield f"too much of {op} is skipped: {rest}"
 
 
 def _is_named(question: Question, name: str | int) -> bool:
@@ -269,7 +280,7 @@ def _report(
         convention,
         tuple(outcomes),
         tuple(failures),
-        tuple(problems),
+        (*problems, *_untested(outcomes, shown)),
         tuple(remarks),
         tuple(name for name, seen in shown.items() if seen),
         tuple(name for name, seen in shown.items() if not seen),

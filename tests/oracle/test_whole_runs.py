@@ -9,6 +9,7 @@ from refbilinear.oracle import verify
 from refbilinear.oracle.answers import ANSWERS
 from refbilinear.spec.loss import squared_error
 from refbilinear.spec.optim import adamw
+from refbilinear.spec.packed import unpack
 
 
 def eigenpairs(keep):
@@ -76,3 +77,37 @@ def test_a_function_that_ends_the_program_is_wrong():
 def test_a_case_without_numbers_is_not_the_one_that_is_shown():
     report = verify({"forward": lambda layer, x: np.ones((len(x), 1), x.dtype)}, "f64")
     assert all(array.size for array in report.failures[0].smallest.question.vector.inputs.values())
+
+
+def test_what_answers_next_to_nothing_was_not_tested():
+    def forward(layer, x):
+        if layer.w_out is not None or len(x) > 1:
+            raise NotImplementedError("one example, no output weights")
+        return ANSWERS["forward"](
+            {n: a for n, a in layer._asdict().items() if a is not None} | {"x": x}
+        )["y"]
+
+    report = verify({"forward": forward}, "f64")
+    assert report.exit_code == 2
+    assert report.problems[0].startswith("too much of forward is skipped: the rest would show ")
+    assert not verify({"forward": forward}, "f64", min_tests=100).passed
+
+
+def test_failures_of_another_kind_are_told_beside():
+    def forward(layer, x):
+        return (x @ layer.w_left.T * (x @ layer.w_right.T)) @ layer.w_out.T
+
+    report = verify({"forward": forward}, "f64")
+    assert "  besides: " in report.text
+    assert "refused, such as tcId" in report.text
+    assert report.failures[0].stages[-1].name == "biases of the factors"
+
+
+def test_a_dense_tensor_is_shown_beside_a_dense_one():
+    def tensor(layer):
+        held = {name: one for name, one in layer._asdict().items() if one is not None}
+        return 2 * unpack(ANSWERS["tensor"](held)["tensor"])
+
+    report = verify({"tensor": tensor}, "f64")
+    assert report.failures[0].suspects[0].name == "tensor.no_half"
+    assert "expected tensor=[[[" in report.text
