@@ -157,6 +157,7 @@ def test_a_behaviour_is_named(name, kind, few):
     assert report.exit_code == 1
     assert report.failures[0].outcome.verdict.kind == kind
     assert report.failures[0].suspects[0].name == name
+    assert report.failures[0].outcome.verdict.words
     assert "reproduce: refbilinear case" in str(report)
 
 
@@ -251,6 +252,14 @@ def test_a_refused_layout_is_a_remark():
     assert any("strided inputs (ValueError: C order) refused by form" in r for r in report.remarks)
     assert "note: " in str(report)
 
+    def loss(y, t):
+        if not y.flags.c_contiguous:
+            raise ValueError("C order")
+        return rb.squared_error(y, t)
+
+    (remark,) = {r for r in verify({"form": form, "squared_error": loss}).remarks if "strided" in r}
+    assert remark.endswith(" refused by form, squared_error")
+
 
 @pytest.mark.parametrize(
     ("skip", "problem"),
@@ -332,12 +341,22 @@ def answered(*operations, claim="f64"):
 
 
 def test_right_results_pass():
-    assert verify_results(answered("form", "squared_error")).passed
+    for claim in CLAIMS:
+        report = verify_results(answered("form", "squared_error", claim=claim), claim)
+        assert report.passed
+        assert report.claim == claim
+    with pytest.raises(ValueError, match="got 'f16'"):
+        verify_results({}, "f16")
 
 
 def test_results_are_complete():
     results = answered("form")
-    first, second, *_ = results
+    first, second, third, *_ = results
+    less = {tc_id: one for tc_id, one in results.items() if tc_id not in (first, third)}
+    problem = f"2 of 63 vectors of form have no result: {first}, {third}"
+    assert verify_results(less).problems == (problem,)
+    more = results | dict.fromkeys(range(4), results[first])
+    assert verify_results(more).problems == ("4 results are of no vector: 0, 1, 2",)
     del results[first]
     report = verify_results(results)
     assert report.exit_code == 2
@@ -426,8 +445,11 @@ def test_all_wrong_is_one_screen_and_is_json(few):
 
 
 def test_the_script_says_what_the_report_says(monkeypatch, capsys):
-    report = verify(wrong("form", "packed.diagonal_doubled_too"))
+    functions = wrong("form", "packed.diagonal_doubled_too")
+    report = verify(functions)
     small = report.failures[0].smallest
+    assert small.question.vector.inputs["x"].shape == (1, 1)
+    assert report.failures[0].function is functions["form"]
     mine = ModuleType("mine")
     mine.form = lambda *args: wrong("form", "packed.diagonal_doubled_too")["form"](*args)["y"]
     monkeypatch.setitem(sys.modules, "mine", mine)
