@@ -543,6 +543,10 @@ def test_a_report_says_all_that_it_has():
     assert lines[4:7] == TEXT.splitlines()[4:6] + TEXT.splitlines()[7:8]
     assert lines[7] == "  reproduce: refbilinear case 40001 --python"
     assert lines[-1] == "this run would have shown 2 of 2 mistakes of the catalogue"
+    alone = with_fields(outcomes=(WRONG,), failures=(FOUND._replace(function=np.linalg.eigh),))
+    assert str(alone).splitlines()[2] == "form                    0/1            -            -"
+    assert "    from numpy.linalg import eigh" in str(alone).splitlines()
+    assert "from numpy.linalg import eigh" in alone.to_json()["failures"][0]["script"]
 
 
 @pytest.mark.parametrize(
