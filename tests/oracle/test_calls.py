@@ -56,6 +56,7 @@ def test_names_of_what_a_function_gets():
     assert model.layer.w_left is Y
     ((model,), _) = arguments("fold", layer)
     assert model.residual is False
+    assert Model(Layer(Y, T)).residual is False
     settings = {name: np.array(0.5) for name in vectors.SETTINGS}
     state = dict.fromkeys(("theta", "g", "m", "v"), Y)
     args, given = arguments("adamw", state | {"t": np.array(3)} | settings)

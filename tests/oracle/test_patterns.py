@@ -34,6 +34,8 @@ def line(axis, index):
         (1e-7 * RIGHT, "every entry is 1e-07 times what it should be"),
         (-1e9 * RIGHT, "every entry is -1000000000 times what it should be"),
         (0 * RIGHT, "every entry is zero"),
+        (2.0**-26 * RIGHT, "every entry is 1.49e-08 times what it should be"),
+        (2.0**-26.5 * RIGHT, "every entry is zero"),
         (RIGHT[::-1], "the right numbers, in reversed order along axis 0"),
         (RIGHT[:, ::-1], "the right numbers, in reversed order along axis 1"),
         (RIGHT.T.reshape(4, 6), "the right numbers, transposed"),
@@ -56,6 +58,19 @@ def test_each_phrase(got, words):
     assert describe(got, RIGHT).endswith(words)
     if words not in {"as bfloat16 is", "as TF32 or float16 is", "as float32 is"}:
         assert describe(got, RIGHT) == words
+
+
+@pytest.mark.parametrize(
+    ("exponent", "name"),
+    [
+        (-4.9, ""), (-5, "bfloat16"), (-9.4, "bfloat16"), (-9.6, "TF32 or float16"),
+        (-14, "TF32 or float16"), (-14.1, ""), (-20.9, ""), (-21, "float32"), (-27, "float32"),
+        (-27.1, ""),
+    ],
+)  # fmt: skip
+def test_of_formats_the_nearest_is_named(exponent, name):
+    words = describe(np.array([1 + 2.0**exponent, 0.5]), np.array([1, 0.5]))
+    assert words.partition(" entry, as ")[2] == (name and f"{name} is")
 
 
 @pytest.mark.parametrize(

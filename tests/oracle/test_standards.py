@@ -150,6 +150,14 @@ def test_what_expected_and_residual_leave_is_allowed_besides():
         assert found.allowed[i] == bound + u**2 * abs(expected) + Fraction(1, 2**149)
 
 
+def test_a_derived_bound_is_of_fractions():
+    for claim, op in (("tf32", "tensor"), ("f64-ftz", "adamw")):
+        found = standards(
+            next(q for q in questions(SUITE, claim, [op]) if q.tier == "bounded"), claim
+        )
+        assert {type(one) for s in found.values() for one in s.allowed.ravel()} == {Fraction}
+
+
 # ---- reductions
 
 
@@ -173,6 +181,13 @@ def test_losses_in_another_reduction(op, reduction, claim):
         for other in {"mean-batch", "mean", "sum"} - {reduction}:
             refused += verdict(question, got, claim, reduction=other).status == "failed"
     assert refused > len(asked) / 2
+
+
+def test_what_is_no_loss_has_no_reduction():
+    question = next(one for one in questions(SUITE, "f64", ["form"]) if one.tier == "bounded")
+    found, plain = standards(question, "f64", "sum")["y"], standards(question, "f64")["y"]
+    assert (found.exact == plain.exact).all()
+    assert (found.allowed == plain.allowed).all()
 
 
 def test_a_reduction_of_exact_numbers_is_judged_by_a_bound():

@@ -13,6 +13,7 @@ from refbilinear.oracle.interrogation import interrogate, judge_by
 from refbilinear.oracle.mistakes import MISTAKES, of_the_tensor
 from refbilinear.oracle.standards import questions
 from refbilinear.oracle.suspects import Suspect, ask_run, invariants, rank
+from refbilinear.oracle.vectors import OPERATIONS
 
 SUITE = vectors.load()
 OF_F64 = {
@@ -121,6 +122,21 @@ def test_two_results_of_wrong_shapes_are_alike_by_their_shapes():
 def test_what_has_no_numbers_is_not_rough():
     shapes = asked_with("spectrum", **pairs([1.0, 2.0], np.ones((3, 1))))
     assert suspects._rough_error(shapes) == suspects._rough_error(asked_with("form")) == np.inf
+
+
+def test_other_names_are_another_mistake():
+    one, other = (asked_with("form", **{name: np.ones(1)}) for name in "ab")
+    assert one.verdict.kind == other.verdict.kind == "names"
+    assert suspects._explains("packed.not_doubled", one, one)
+    assert not suspects._explains("packed.not_doubled", one, other)
+
+
+def test_which_mistakes_are_suspected():
+    assert set(MISTAKES) == set(OPERATIONS)
+    found = {op: set(suspects.suspects(op)) for op in OPERATIONS}
+    of_a_layer = {op for op, names in found.items() if "forward.interleaved" in names}
+    assert of_a_layer == {"forward", "tensor", "matrix", "backward", "fold"}
+    assert {op for op, names in found.items() if "tensor.no_half" in names} == {"tensor", "matrix"}
 
 
 def test_two_refusals_are_alike():

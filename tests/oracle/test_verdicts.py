@@ -14,7 +14,7 @@ from refbilinear.oracle.rationals import nearest_float, roundoff
 from refbilinear.oracle.standards import Standard, questions, standards
 from refbilinear.oracle.truncations import truncation_objections
 from refbilinear.oracle.vectors import OPERATIONS
-from refbilinear.oracle.verdicts import RETURNED, Deviation, deviation, judge
+from refbilinear.oracle.verdicts import RETURNED, Deviation, Verdict, deviation, judge
 from refbilinear.spec.packed import unpack
 
 SUITE = vectors.load()
@@ -89,6 +89,24 @@ def test_what_is_not_finite_is_seen(op, number):
         )
 
 
+def test_words_say_what_is_wrong():
+    loss, fold, spectrum = first("squared_error"), first("fold"), first("spectrum")
+    value, dy = right(loss).values()
+    pair = "must return eigenvalues, eigenvectors; got "
+    assert verdict(spectrum, {}).words == pair + "nothing"
+    assert verdict(spectrum, {"eigenvalues": value, 0: dy}).words == pair + "eigenvalues, 0"
+    words = verdict(loss, {"value": value, "dy": dy.T}).words
+    assert words == f"dy must have shape {dy.shape}; got {dy.T.shape}"
+    other = verdict(fold, {name: np.ones((2, 9)) for name in ("w_left", "w_right")}).words
+    assert other.startswith("the tensor over [x; 1] of the layer must have shape")
+    zeros = {name: np.zeros_like(array) for name, array in right(first("hosvd")).items()}
+    found = verdict(first("hosvd"), zeros)
+    assert (found.kind, bool(found.words)) == ("certificate", True)
+    infinite = {name: np.full_like(array, inf) for name, array in right(fold).items()}
+    assert "finite" in verdict(fold, infinite).words
+    assert Verdict("passed") == ("passed", "", "", None, ())
+
+
 # ---- numbers
 
 
@@ -106,6 +124,19 @@ def test_each_entry_counts(op):
             assert (found.worst.different, found.worst.size) == (1, array.size)
 
 
+def test_the_output_that_is_worst_off_is_told():
+    question = first("squared_error")
+    value, dy = right(question).values()
+    for a, b, output in ((1, 5, "dy"), (5, 1, "value")):
+        found = verdict(question, {"value": value + a, "dy": with_entry(dy, (0, 1), dy[0, 1] + b)})
+        assert (found.worst.output, found.wrong) == (output, ("dy", "value"))
+    assert verdict(question, {"value": value, "dy": dy}).worst.error == 0
+    bounded = first("forward", tier="bounded")
+    found = verdict(bounded, right(bounded))
+    assert 0 < found.worst.ratio < 1
+    assert found.wrong == ()
+
+
 def test_a_dense_tensor_has_two_triangles():
     question = first("tensor")
     packed = right(question)["tensor"]
@@ -117,6 +148,11 @@ def test_a_dense_tensor_has_two_triangles():
     one = with_entry(dense, (0, 0, 1), dense[0, 0, 1] + 1)
     assert verdict(question, {"tensor": one}).worst.place == (0, 0, 1)
     assert verdict(question, {"tensor": dense[:, :-1, :-1]}).kind == "shape"
+    bounded = first("tensor", tier="bounded")
+    dense = unpack(right(bounded)["tensor"])
+    assert verdict(bounded, {"tensor": dense}).status == "passed"
+    one = with_entry(dense, (0, 0, 1), dense[0, 0, 1] + 1)
+    assert verdict(bounded, {"tensor": one}).worst.place == (0, 0, 1)
 
 
 @pytest.mark.parametrize("claim", ["f64", "f32"])
@@ -183,7 +219,18 @@ def test_the_worst_is_a_wrong_one():
     limits[1] = Fraction(0)
     found = deviation("y", np.array([99.0, 0.5]), Standard(np.array([0, 0], object), limits))
     assert (found.place, found.ratio) == ((1,), inf)
+    limits[1] = Fraction(2)
+    found = deviation("y", np.array([201.0, 10.0]), Standard(np.array([0, 0], object), limits))
+    assert (found.place, found.different, found.ratio) == ((1,), 2, 5)
     assert Deviation("y", (), 0.0, 0.0, 0.0, 0.0, 0, 0).ratio == 0
+
+
+def test_of_what_is_equal_or_empty_nothing_is_worst():
+    two, none = np.array([3.0, nan]), np.zeros((0, 3))
+    assert deviation("y", two, Standard(two, None)) == ("y", (), 0.0, 0.0, 0.0, 0.0, 0, 2)
+    for allowed in (None, none):
+        found = deviation("y", none, Standard(none.astype(object), allowed))
+        assert found == ("y", (), 0.0, 0.0, 0.0, 0.0, 0, 0)
 
 
 @pytest.mark.parametrize("op", ["forward", "backward", "tensor"])

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from types import ModuleType
+from math import inf
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,12 +12,35 @@ from asking import function_of, right, wrong
 import refbilinear as rb
 from refbilinear.analysis import eigenpairs
 from refbilinear.analysis.hosvd import direct_hosvd
-from refbilinear.oracle import selfcheck, vectors, verification, verify, verify_results
+from refbilinear.oracle import (
+    diagnosis,
+    reports,
+    selfcheck,
+    vectors,
+    verification,
+    verify,
+    verify_results,
+)
 from refbilinear.oracle.answers import ANSWERS
+from refbilinear.oracle.catalogue import MUTANTS
+from refbilinear.oracle.diagnosis import (
+    BEHAVIOUR,
+    OUTPUT_STAGES,
+    STAGES,
+    Diagnosis,
+    Stage,
+    diagnose,
+)
+from refbilinear.oracle.interrogation import Outcome, interrogate, judge_by
 from refbilinear.oracle.mistakes import MISTAKES
+from refbilinear.oracle.reports import Report, deviation_words
 from refbilinear.oracle.results import Result
 from refbilinear.oracle.scripts import script
+from refbilinear.oracle.shrinking import pose
 from refbilinear.oracle.standards import questions
+from refbilinear.oracle.suspects import Suspect, ask_run
+from refbilinear.oracle.vectors import OPERATIONS
+from refbilinear.oracle.verdicts import Deviation, Verdict
 
 CLAIMS = ("f64", "f32")
 SUITE, LOAD = vectors.load(), vectors.load
@@ -133,6 +157,7 @@ def test_a_behaviour_is_named(name, kind, few):
     assert report.exit_code == 1
     assert report.failures[0].outcome.verdict.kind == kind
     assert report.failures[0].suspects[0].name == name
+    assert report.failures[0].outcome.verdict.words
     assert "reproduce: refbilinear case" in str(report)
 
 
@@ -228,6 +253,14 @@ def test_a_refused_layout_is_a_remark():
     assert any("strided inputs (ValueError: C order) refused by form" in r for r in report.remarks)
     assert "note: " in str(report)
 
+    def loss(y, t):
+        if not y.flags.c_contiguous:
+            raise ValueError("C order")
+        return rb.squared_error(y, t)
+
+    (remark,) = {r for r in verify({"form": form, "squared_error": loss}).remarks if "strided" in r}
+    assert remark.endswith(" refused by form, squared_error")
+
 
 @pytest.mark.parametrize(
     ("skip", "problem"),
@@ -255,7 +288,12 @@ BAD = {
     "claim": ((right("form"), "f16"), {}, ValueError, "got 'f16'"),
     "function": (({"form": 3},), {}, TypeError, r"functions\['form'\] must be callable; got int"),
     "convention": ((right("form"),), {"convention": {"sign": "+"}}, ValueError, "got 'sign'"),
-    "order": ((right("form"),), {"convention": {"order": "up"}}, ValueError, "got 'up'"),
+    "order": (
+        (right("form"),),
+        {"convention": {"order": "up"}},
+        ValueError,
+        "one of magnitude, ascending, descending; got 'up'",
+    ),
     "no vectors": ((right("adamw"), "tf32"), {}, ValueError, "tf32 has no vectors for adamw"),
 }
 
@@ -279,6 +317,14 @@ def test_a_convention_is_declared(few):
     assert "claim f32, order ascending; " in str(report)
 
 
+def test_a_loss_may_be_a_sum():
+    def summed(y, t):
+        return ((y - t) ** 2).sum(), 2 * (y - t)
+
+    assert verify({"squared_error": summed}).exit_code == 1
+    assert not verify({"squared_error": summed}, convention={"reduction": "sum"}).failures
+
+
 # ---- results of a program
 
 
@@ -296,12 +342,22 @@ def answered(*operations, claim="f64"):
 
 
 def test_right_results_pass():
-    assert verify_results(answered("form", "squared_error")).passed
+    for claim in CLAIMS:
+        report = verify_results(answered("form", "squared_error", claim=claim), claim)
+        assert report.passed
+        assert report.claim == claim
+    with pytest.raises(ValueError, match="got 'f16'"):
+        verify_results({}, "f16")
 
 
 def test_results_are_complete():
     results = answered("form")
-    first, second, *_ = results
+    first, second, third, *_ = results
+    less = {tc_id: one for tc_id, one in results.items() if tc_id not in (first, third)}
+    problem = f"2 of 63 vectors of form have no result: {first}, {third}"
+    assert verify_results(less).problems == (problem,)
+    more = results | dict.fromkeys(range(4), results[first])
+    assert verify_results(more).problems == ("4 results are of no vector: 0, 1, 2",)
     del results[first]
     report = verify_results(results)
     assert report.exit_code == 2
@@ -390,8 +446,11 @@ def test_all_wrong_is_one_screen_and_is_json(few):
 
 
 def test_the_script_says_what_the_report_says(monkeypatch, capsys):
-    report = verify(wrong("form", "packed.diagonal_doubled_too"))
+    functions = wrong("form", "packed.diagonal_doubled_too")
+    report = verify(functions)
     small = report.failures[0].smallest
+    assert small.question.vector.inputs["x"].shape == (1, 1)
+    assert report.failures[0].function is functions["form"]
     mine = ModuleType("mine")
     mine.form = lambda *args: wrong("form", "packed.diagonal_doubled_too")["form"](*args)["y"]
     monkeypatch.setitem(sys.modules, "mine", mine)
@@ -409,3 +468,248 @@ def test_stages_end_with_the_first_wrong_one(few):
     assert "<- first wrong stage" in str(report)
     outputs = verify(wrong("squared_error", "loss.factor_two_missing")).failures[0].stages
     assert [(one.name, one.failed > 0) for one in outputs] == [("value", False), ("dy", True)]
+
+
+# ---- a report, line by line
+
+FORM = {one.vector.tc_id: one for one in questions(SUITE, "f64", ["form"])}
+JUDGE = judge_by("f64", {})
+OFF = Deviation("y", (0, 1), 12.0, 6.0, 0.0, 6.0, 3, 4)
+NEAR = Deviation("y", (2,), 1.0, 1.0, 2.0, 1.0, 0, 4)
+NAMED = Suspect("packed.not_doubled", 20, 20, 0, 20)
+SMALL = pose(FORM[40001], {"tensor": np.array([[2.0]]), "x": np.array([[3.0]])})
+WRONG = Outcome(FORM[40001], None, Verdict("failed", "value", "", OFF, ("y",)))
+FOUND = Diagnosis(
+    "form",
+    WRONG,
+    1,
+    4,
+    ("One", "Two"),
+    "the sign is reversed",
+    (NAMED,),
+    (Stage("a", 0, 2), Stage("b", 1, 3), Stage("c", 5, 7)),
+    WRONG._replace(question=SMALL, outputs={"y": np.array([[9.0]])}),
+)
+REPORT = Report(
+    "f64",
+    {"order": "ascending"},
+    (
+        WRONG,
+        Outcome(FORM[40901], None, Verdict("passed", worst=NEAR)),
+        Outcome(FORM[40902], None, Verdict("passed", worst=NEAR._replace(error=0.5))),
+        Outcome(FORM[40002], None, Verdict("acceptable", "", "Overflow")),
+        Outcome(FORM[40003], None, Verdict("skipped", "", "no time")),
+    ),
+    (FOUND, FOUND._replace(op="matrix", suspects=())),
+    ("a problem",),
+    ("a remark",),
+    ("one", "two"),
+    ("three", "four", "five", "six", "seven"),
+    1,
+    (),
+)
+TEXT = """\
+claim f64, order ascending; 5 vectors: WRONG (exit 1)
+                      exact      bounded  certificate   worst error/allowed
+form                    1/2          2/2            -   0.5     1 acceptable, 1 skipped
+PROBLEM a problem
+FAIL form: 1 of 4 vectors, such as tcId 40001 (exact, RandomIntegers)
+  value: 3 of 4 entries differ; worst y[0, 1] = 12, exact 6, allowed 0
+  pattern: the sign is reversed
+  matches packed.not_doubled: "off-diagonal entries not counted twice" (20 of 20 failures)
+  flags of which all fail: One, Two
+  stages: a ok, b wrong (1 of 3) <- first wrong stage, c wrong (5 of 7)
+  smallest failing case: tensor=[[2]] x=[[3]]
+    expected y=[[18]]; got y=[[9]]
+    import numpy as np
+    from mine import form  # yours
+    from refbilinear.oracle import Layer, Model
+    args = [np.array([[2]], 'f8'), np.array([[3]], 'f8')]
+    print(form(*args))
+    print("expected:", "y =", [[18]])
+FAIL matrix: 1 of 4 vectors; matches no mistake of the catalogue
+note: a remark
+skipped 1: no time
+this run would have shown 2 of 7 mistakes of the catalogue; not three, four, five, six"""
+
+
+def with_fields(**changes):
+    return Report(**vars(REPORT) | changes)
+
+
+def test_a_report_says_all_that_it_has():
+    assert str(REPORT) == TEXT
+    less = FOUND._replace(flags=("One",), pattern="", stages=(), smallest=WRONG)
+    lines = str(with_fields(failures=(less,), missed=())).splitlines()
+    assert lines[4:7] == TEXT.splitlines()[4:6] + TEXT.splitlines()[7:8]
+    assert lines[7] == "  reproduce: refbilinear case 40001 --python"
+    assert lines[-1] == "this run would have shown 2 of 2 mistakes of the catalogue"
+    alone = with_fields(outcomes=(WRONG,), failures=(FOUND._replace(function=np.linalg.eigh),))
+    assert str(alone).splitlines()[2] == "form                    0/1            -            -"
+    assert "    from numpy.linalg import eigh" in str(alone).splitlines()
+    assert "from numpy.linalg import eigh" in alone.to_json()["failures"][0]["script"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "head"),
+    [
+        ({"problems": ()}, "passed (exit 0)"),
+        ({}, "results are missing or malformed (exit 2)"),
+        ({"least": 5}, "results are missing or malformed (exit 2)"),
+        ({"problems": (), "least": 4}, "passed (exit 0)"),
+        ({"problems": (), "least": 5}, "too few tests (exit 3)"),
+        ({"failures": (FOUND,), "least": 5}, "WRONG (exit 1)"),
+        ({"doubts": ("?",)}, "NO VERDICT: the oracle failed its own check (exit 4)"),
+        (
+            {"doubts": ("?",), "failures": (FOUND,)},
+            "NO VERDICT: the oracle failed its own check (exit 4)",
+        ),
+    ],
+)
+def test_the_gravest_of_what_is_wrong_comes_first(changes, head):
+    report = with_fields(**{"failures": ()} | changes)
+    assert str(report).splitlines()[0].endswith(f"; 5 vectors: {head}")
+    assert report.passed == (report.exit_code == 0) == head.startswith("passed")
+
+
+def test_a_report_as_data():
+    data = with_fields(failures=(FOUND,), doubts=("?",)).to_json()
+    off = {
+        "output": "y", "place": [0, 1], "got": 12.0, "exact": 6.0, "allowed": 0.0, "error": 6.0,
+        "different": 3, "size": 4, "ratio": "inf",
+    }  # fmt: skip
+    near = off | {"place": [2], "got": 1.0, "exact": 1.0, "allowed": 2.0, "error": 1.0}
+    near |= {"different": 0, "ratio": 0.5}
+    wrong = {"tcId": 40001, "status": "failed", "kind": "value", "words": "", "worst": off}
+    count = dict.fromkeys(("passed", "failed", "acceptable", "skipped"), 0)
+    one_each = count | {"failed": 1, "acceptable": 1, "skipped": 1}
+    assert data["operations"] == {
+        "form": {
+            "exact": {"RandomIntegers": one_each},
+            "bounded": {"RealNumbers": count | {"passed": 2}},
+        }
+    }
+    assert data["failures"] == [
+        {
+            "operation": "form", "failed": 1, "total": 4, "shown": wrong, "flags": ["One", "Two"],
+            "pattern": "the sign is reversed",
+            "suspects": [
+                {"name": NAMED.name, "explained": 20, "possible": 20, "contradicted": 0,
+                 "failures": 20, "words": NAMED.words, "matches": True}
+            ],
+            "stages": [{"name": n, "failed": f, "total": t} for n, f, t in FOUND.stages],
+            "smallest": wrong, "script": script(SMALL),
+        }
+    ]  # fmt: skip
+    assert data["tests"][:2] == [wrong, {"tcId": 40901, "status": "passed", "worst": near}]
+    assert data["tests"][3:] == [
+        {"tcId": 40002, "status": "acceptable", "kind": "", "words": "Overflow"},
+        {"tcId": 40003, "status": "skipped", "kind": "", "words": "no time"},
+    ]
+    rest = {
+        name: data[name] for name in list(data) if name not in ("operations", "failures", "tests")
+    }
+    assert rest == {
+        "schema": "refbilinear-report-1", "claim": "f64", "convention": {"order": "ascending"},
+        "exitCode": 4, "problems": ["a problem"], "remarks": ["a remark"], "doubts": ["?"],
+        "caught": ["one", "two"], "missed": ["three", "four", "five", "six", "seven"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (19, ": 1.56e+05 ulp, 9.5 x allowed (precision)"),
+        (20, ": 1.64e+05 ulp, 10 x allowed (wrong)"),
+        (2000, ": 1.64e+07 ulp, 1e+03 x allowed (wrong)"),
+        (2002, ": 1.64e+07 ulp, 1e+03 x allowed (logic)"),
+        (inf, ""),
+    ],
+)
+def test_how_far_off_an_entry_is(error, words):
+    worst = Deviation("value", (), 7.0, -1024.0, 2.0, error, 1, 5)
+    said = "1 of 5 entries differ; worst value = 7, exact -1024, allowed 2"
+    assert deviation_words(worst, "f32") == said + words
+
+
+def test_which_mistakes_are_named():
+    far, also, near = (
+        NAMED._replace(name=n, explained=k) for n, k in (("a", 3), ("b", 20), ("c", 2))
+    )
+
+    def words(*suspects):
+        return reports._matches(SimpleNamespace(suspects=suspects))
+
+    first = (
+        'matches packed.not_doubled: "off-diagonal entries not counted twice" (20 of 20 failures)'
+    )
+    assert words(far, NAMED) == first
+    assert words(NAMED, also, far, *[also] * 3) == f"{first}; so would b, b, b"
+    assert words() == "matches no mistake of the catalogue"
+    assert words(far, near, far) == (
+        "matches no single mistake of the catalogue "
+        "(nearest: a explains 3 of 20, c explains 2 of 20); perhaps there are two"
+    )
+
+
+# ---- what is known of a failure
+
+
+def failing(tc_id, change, kind="value"):
+    """The outcome of a form that gives something else."""
+    outputs = {"y": change(FORM[tc_id].vector.expected["y"])}
+    return Outcome(FORM[tc_id], outputs, JUDGE(FORM[tc_id], outputs)._replace(kind=kind))
+
+
+def test_a_pattern_is_of_most_failures():
+    reversed_sign = [failing(tc_id, np.negative) for tc_id in (40001, 40002)]
+    noise = [failing(tc_id, lambda y: y + y**2) for tc_id in (40003, 40004)]
+    assert diagnosis._pattern(reversed_sign + noise[:1]) == "the sign is reversed"
+    assert diagnosis._pattern(reversed_sign + noise) == ""
+    assert diagnosis._pattern([WRONG]) == ""
+
+
+def test_the_clearest_failure_is_shown():
+    """Numbers before behaviour, exact ones before others, small ones before large."""
+    twice = [failing(tc_id, lambda y: 2 * y) for tc_id in (40002, 40001, 40901)]
+    layout = failing(40003, lambda y: 2 * y, "layout")
+    found = diagnose("form", [layout, *twice], JUDGE)
+    assert (found.outcome, found.failed, found.total) == (twice[1], 4, 4)
+    assert found.smallest is found.outcome
+    assert found.pattern == "every entry is 2 times what it should be"
+    assert diagnose("form", [layout], JUDGE).suspects == (Suspect("run.layout", 1, 1, 0, 1),)
+    for kind in ("aliased", "unrepeatable", "sizes"):
+        twice[1] = failing(40001, lambda y: 2 * y, kind)
+        found = diagnose("form", twice[1:2], JUDGE)
+        assert (found.outcome, found.pattern, found.suspects) == (twice[1], "", ())
+
+
+def test_a_diagnosis_has_a_smaller_case_where_there_is_somebody_to_ask():
+    ask = ask_run(MISTAKES["form"]["packed.not_doubled"](ANSWERS["form"]))
+    outcomes = [interrogate(FORM[tc_id], ask, JUDGE) for tc_id in (40001, 40002, 40901)]
+    found = diagnose("form", outcomes, JUDGE, ask, len)
+    small = found.smallest.question.vector
+    assert [array.tolist() for array in small.inputs.values()] == [[[0, 1, 0]], [[1, 1]]]
+    assert (small.expected["y"].item(), found.smallest.outputs["y"].item()) == (2, 1)
+    assert (found.suspects[0].name, found.function) == ("packed.not_doubled", len)
+    assert found.stages == ()
+
+
+def test_stages_are_of_inputs_and_outputs_that_there_are():
+    for op, stages in STAGES.items():
+        assert {name for names in stages.values() for name in names} <= set(OPERATIONS[op].inputs)
+    for op, outputs in OUTPUT_STAGES.items():
+        assert set(outputs) == set(OPERATIONS[op].outputs)
+    assert set(BEHAVIOUR.values()) <= {"", *MUTANTS}
+
+
+def test_what_no_vector_shows_is_missed():
+    asked = [FORM[tc_id] for tc_id in (40001, 40901)]
+    assert set(selfcheck.shown(asked, JUDGE).values()) == {True}
+    assert set(selfcheck.shown([SMALL], JUDGE).items()) >= {("packed.not_doubled", False)}
+    assert list(selfcheck.objections(asked, JUDGE)) == []
+    broken = [asked[0], asked[1]._replace(tier="exact")]
+    assert list(selfcheck.objections(broken, JUDGE)) == [
+        "the specification fails tcId 40901",
+        "the evaluators differ on tcId 40901",
+    ]
