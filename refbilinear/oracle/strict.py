@@ -153,7 +153,7 @@ def short(value: object) -> str:
 # ---- checks of one value, each of which names the place and returns the value
 
 
-def kind(where: str, value: Any, wanted: type, name: str) -> None:
+def kind(where: str, value: Any, wanted: type | tuple[type, ...], name: str) -> None:
     """Raise ValueError unless a value is of a type; a bool is no integer."""
     if not isinstance(value, wanted) or isinstance(value, bool):
         got = type(value).__name__
@@ -285,8 +285,7 @@ def free_number(where: str, value: Any, dtype: str) -> int | float:
         return float(value)
     if isinstance(value, str) or dtype == "i64":
         return strict_number(where, value, dtype)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return _moderate(where, value)  # which says what is wrong
+    kind(where, value, (int, float), "a number")
     with np.errstate(over="ignore", under="ignore"):
         nearest = float(DTYPES[dtype](value))
     if not math.isfinite(nearest):

@@ -590,6 +590,8 @@ BAD_TEXT = {
     "id twice": (answer([{"tcId": 1, "refused": "a"}] * 2), "results[1] gives tcId 1 again"),
     "nothing": (answer([{"tcId": 1}]), "results[0] must hold outputs, or refused, or skipped"),
     "NaN literal": (answer([{"tcId": 1, "outputs": {"y": number([float("nan")])}}]), "NaN must be written as a string"),
+    "truth": (answer([{"tcId": 1, "outputs": {"y": number([True])}}]), "y[0] must be a number; got bool"),
+    "nothing among numbers": (answer([{"tcId": 1, "outputs": {"y": number([None])}}]), "y[0] must be a number; got NoneType"),
     "unknown key": (answer([{"tcId": 1, "pickle": "…"}]), "results[0] holds the unknown key pickle"),
 }  # fmt: skip
 
