@@ -121,15 +121,25 @@ def call(op: str, function: Function, inputs: Inputs, claim: str) -> Answer:
         views = {n: _real(n, as_numpy(n, one, claim)) for n, one in named(op, returned).items()}
     except Exception as error:  # and whatever somebody's arrays raise
         return Answer(faults=(("unreadable", first_line(error)),))
-    faults = tuple(_faults(op, views, inputs, before))
+    faults = (*mutated(inputs, before), *(_aliased(views, inputs) if op != "fold" else ()))
     return Answer({name: _own(view, claim) for name, view in views.items()}, faults=faults)
 
 
-def _faults(op: str, views: Outputs, inputs: Inputs, before: Inputs) -> Iterator[tuple[str, str]]:
+def mutated(inputs: Inputs, before: Inputs) -> Iterator[tuple[str, str]]:
+    """Yield the inputs that were written to, as faults.
+
+    Examples
+    --------
+    >>> next(mutated({"x": np.array(2.0)}, {"x": np.array(1.0)}))
+    ('mutated', 'the input x was written to')
+    """
     for name, array in inputs.items():
         if array.tobytes() != before[name].tobytes():
             yield "mutated", f"the input {name} was written to"
-    for output, view in views.items() if op != "fold" else ():
+
+
+def _aliased(views: Outputs, inputs: Inputs) -> Iterator[tuple[str, str]]:
+    for output, view in views.items():
         for name, array in inputs.items():
             if np.shares_memory(view, array):
                 yield "aliased", f"{output} shares memory with the input {name}"

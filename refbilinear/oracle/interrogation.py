@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from refbilinear.oracle.answers import Inputs, Outputs
-from refbilinear.oracle.calls import Answer
+from refbilinear.oracle.calls import Answer, mutated
 from refbilinear.oracle.standards import Question
 from refbilinear.oracle.verdicts import Verdict, judge
 
@@ -80,12 +80,8 @@ def _of_behaviour(question: Question, answer: Answer, inputs: Inputs) -> Verdict
         return answered if answer.refused is None else Verdict("passed")
     if answer.refused is not None:
         return Verdict("failed", "refused", answer.refused)
-    for kind, words in answer.faults:
-        return Verdict("failed", kind, words)
-    written = [n for n, a in question.vector.inputs.items() if a.tobytes() != inputs[n].tobytes()]
-    if written:
-        return Verdict("failed", "mutated", f"the input {written[0]} was written to")
-    return None
+    faults = (*answer.faults, *mutated(inputs, question.vector.inputs))
+    return Verdict("failed", *faults[0]) if faults else None
 
 
 def _bytes(outputs: Outputs) -> dict[str, tuple[str, tuple[int, ...], bytes]]:

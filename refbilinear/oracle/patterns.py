@@ -117,15 +117,9 @@ def _factor(got: Array, want: Array) -> str | None:
         return None
     if abs(ratios[0]) < 2.0**-26:
         return "every entry is zero"
-    return (
-        "the sign is reversed"
-        if _is(ratios[0], -1)
-        else (f"every entry is {_spelt(float(ratios[0]))} times what it should be")
-    )
-
-
-def _is(number: float, wanted: float) -> bool:
-    return abs(number - wanted) < 2.0**-10
+    if abs(ratios[0] + 1) < 2.0**-10:
+        return "the sign is reversed"
+    return f"every entry is {_spelt(float(ratios[0]))} times what it should be"
 
 
 def _spelt(number: float) -> str:
@@ -159,17 +153,15 @@ def _missing(got: Array, want: Array, wrong: Array) -> Iterator[str]:
 def _where(wrong: Array) -> Iterator[str]:
     """Yield the one part of an array that holds all that is wrong."""
     if wrong.ndim >= 2 and wrong.shape[-1] == wrong.shape[-2] > 1:
-        d = wrong.shape[-1]
+        i, j = np.ogrid[: wrong.shape[-1], : wrong.shape[-1]]
+        last = wrong.shape[-1] - 1
         parts = {
-            "the diagonal": np.eye(d, dtype=bool),
-            "the last row and column": np.arange(d) == d - 1,
-            "the upper triangle": np.triu(np.ones((d, d), dtype=bool), 1),
-            "the lower triangle": np.tril(np.ones((d, d), dtype=bool), -1),
+            "the diagonal": i == j,
+            "the last row and column": (i == last) | (j == last),
+            "the upper triangle": i < j,
+            "the lower triangle": i > j,
+            "what is off the diagonal": i != j,
         }
-        parts["the last row and column"] = (
-            parts["the last row and column"][:, None] | (parts["the last row and column"])
-        )
-        parts["what is off the diagonal"] = ~parts["the diagonal"]
         for name, part in parts.items():
             if not (wrong & ~part).any():
                 yield f"only {name} is wrong"

@@ -70,7 +70,6 @@ LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "byte-swapped": _swapped,
 }
 
-
 KINDS = dict.fromkeys(LAYOUTS, "layout") | dict.fromkeys(
     ("misaligned", "byte-swapped"), "alignment"
 )

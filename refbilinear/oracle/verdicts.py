@@ -22,7 +22,7 @@ from refbilinear.oracle.rationals import nearest_float
 from refbilinear.oracle.standards import Question, Standard, standards
 from refbilinear.oracle.strict import DTYPES
 from refbilinear.oracle.truncations import truncation_objections
-from refbilinear.oracle.vectors import LAYER
+from refbilinear.oracle.vectors import LAYER, OPERATIONS
 from refbilinear.spec.arrays import Array, constant
 from refbilinear.spec.packed import unpack
 
@@ -118,7 +118,8 @@ def _by_certificate(question: Question, outputs: Outputs, order: str) -> Verdict
 def _form_objection(question: Question, outputs: Outputs) -> Verdict | None:
     """Return what is wrong before any number is looked at: names, dtypes, shapes."""
     expected, dtype = question.vector.expected, np.dtype(DTYPES[question.dtype])
-    wanted = RETURNED.get(question.op, tuple(expected))
+    due = tuple(name for name in OPERATIONS[question.op].outputs if name in expected)
+    wanted = RETURNED.get(question.op, due)
     unknown = set(outputs) - set(LAYER if question.op == "fold" else wanted)
     if not set(wanted) <= set(outputs) or unknown:
         words = f"must return {', '.join(wanted)}; got {', '.join(map(str, outputs)) or 'nothing'}"
