@@ -35,7 +35,11 @@ def stall(to):
 
 
 def interrupt(to):
+    """Press Ctrl-C when half of the file is on the disk."""
     send(to, CONTENT[:1_500_000])
+    while not any(file.stat().st_size for file in to.server.folder.iterdir()):
+        if to.server.over.wait(0.01):
+            return
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
     to.server.over.wait()
 
@@ -213,6 +217,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, server):
 
 
 def test_ctrl_c_leaves_nothing(tmp_path, server):
+    server.folder = tmp_path
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
