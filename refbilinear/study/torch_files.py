@@ -13,7 +13,9 @@ from refbilinear.study.files import require_bounded
 # In older ones a file could run code in spite of weights_only (CVE-2025-32434, CVE-2026-24747).
 OLDEST_TORCH = (2, 10)
 ADVICE = "save model.state_dict(), or write it as .safetensors"
-REFUSED = re.compile(r"(Unsupported|Trying to load unsupported)\b.*?(?=\. |: |\.?$)", re.MULTILINE)
+REFUSED = re.compile(
+    r"(Unsupported|Trying to load unsupported)\b.*?(?= was not|\. |\.?$)", re.MULTILINE
+)
 
 
 def read_torch(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -56,7 +58,7 @@ def _require_safe(version: str) -> None:
         oldest = ".".join(map(str, OLDEST_TORCH))
         raise ImportError(
             f"torch must be {oldest} or newer, because a file can make older ones run code; got "
-            f"{version}: pip install --upgrade torch, or {ADVICE}"
+            f"{version}: pip install --upgrade torch, or write the arrays as .safetensors"
         )
 
 
