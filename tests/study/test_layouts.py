@@ -153,6 +153,22 @@ def test_one_block_is_taken_whatever_its_number(tmp_path, name):
     same(forward(model_of(tmp_path, arrays, layer=12, **how), x), compute(arrays, 12, x))
 
 
+LEFT = {
+    "language": lambda arrays: arrays["transformer.h.0.mlp.w.weight"][:H],
+    "older": lambda arrays: arrays["transformer.h.0.mlp.w.weight"][:H],
+    "transformer": lambda a: a["blocks.0.mlp.w_m.weight"] * a["blocks.0.norm_mlp.scale"],
+    "gated": lambda arrays: arrays["model.layers.0.mlp.gate_proj.weight"],
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_left_is_the_first_of_the_two_factors(tmp_path, name):
+    """The function does not tell them apart."""
+    make, _, how = BLOCKS[name]
+    arrays = make(0, bias=True)
+    same(model_of(tmp_path, arrays, **how).w_left, LEFT[name](arrays))
+
+
 def test_a_block_of_an_image_model_is_chosen(tmp_path):
     arrays = image(2, bias=True)
     layer = model_of(tmp_path, arrays, layer=1)
