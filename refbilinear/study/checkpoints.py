@@ -1,11 +1,12 @@
-"""Layers and models as .npz files: parameter names, a schema, a version, a checksum, no pickle.
+"""Layers and models as files: ours, with a schema, a version and a checksum, and other people's.
 
     w_left, w_right, w_out, b_left, b_right, b_out, w_skip                        a layer
     w_embed, layers.0.w_left, …, w_head, residual                                 a model
     schema, version, checksum                                                     of `save`
 
 A file without `schema` is read too if it holds nothing but parameters under these names, so
-`np.savez("mine.npz", w_left=…, w_right=…)` is all that other code needs.
+`np.savez("mine.npz", w_left=…, w_right=…)` is all that other code needs. Files of other formats and
+names are read as `containers` and `layouts` say.
 """
 
 import hashlib
@@ -19,7 +20,9 @@ import refbilinear
 from refbilinear.spec.arrays import Array
 from refbilinear.spec.layer import LAYER_PARAMETERS, BilinearLayer
 from refbilinear.spec.mlp import BilinearMLP, parameters
-from refbilinear.study.files import npz_bytes, read_npz, write_file
+from refbilinear.study.containers import read_arrays
+from refbilinear.study.files import npz_bytes, write_file
+from refbilinear.study.layouts import chosen, is_ours, mapped, require_gate, translated
 
 SCHEMA = "refbilinear-model-1"
 ABOUT = ("schema", "version", "checksum")
@@ -64,33 +67,85 @@ def model_bytes(model: BilinearLayer | BilinearMLP) -> bytes:
     return npz_bytes({name: np.array(text) for name, text in about.items()} | arrays)
 
 
-def load(path: str | os.PathLike[str]) -> BilinearLayer | BilinearMLP:
-    """Read a layer or a model that `save`, or any other code, wrote under the parameter names.
+def load(
+    path: str | os.PathLike[str],
+    *,
+    layer: int | None = None,
+    gate: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> BilinearLayer | BilinearMLP:
+    """Read a layer or a model that `save`, or other code, wrote.
+
+    Under our parameter names in any format that `containers.read_arrays` reads, or in one of these
+    layouts, behind any prefix: an image model (`embed.weight`, `blocks.0.weight`, `head.weight`),
+    whole; of a language model (`transformer.h.0.mlp.w.weight`, `.p.weight`), a bilinear transformer
+    (`blocks.0.mlp.w_m.weight`, `.w_n.weight`, `.w_proj.weight`) or one of the llama family
+    (`layers.0.mlp.gate_proj.weight`, `.up_proj.weight`, `.down_proj.weight`) the MLP of one block.
+
+    Such an MLP acts on what its norm gives: the norm, its gain and the residual connection around
+    it are not part of the layer. (In a bilinear transformer the "norm" is a scale alone,
+    `norm_mlp.scale`, and is folded into both weights.) A file of weights does not say whether an
+    image model has a residual connection, or any code a gate: none is assumed.
 
     Parameters
     ----------
     path : path
+    layer : int, optional
+        The number of the block to read, from 0; needed where there are several.
+    gate : None or "ignore"
+        A gated MLP, `down(σ(gate x) ⊙ up x)`, is refused unless the gate is to be ignored: then σ
+        is read as the identity, which is another function unless it is.
+    mapping : mapping of str to str, optional
+        For files of any other layout: from our parameter names to names in the file, as in
+        `{"w_left": "mlp.w.weight[left]", "w_right": "mlp.w.weight[right]", "w_out": "p[T]"}`. The
+        halves are of rows, T is the transpose, and what is not named is left alone.
 
     Returns
     -------
     BilinearLayer or BilinearMLP
-        A layer if the file has `w_left`, a model if it has `layers.0.w_left`.
+        A layer if the file has `w_left` or a block was chosen, a model if it has `layers.0.w_left`
+        or is an image model.
 
     Raises
     ------
     ValueError
         For a file that is damaged, foreign, of another schema, changed since it was saved, or
-        whose arrays do not fit each other; the message says which.
+        whose arrays do not fit each other; for several blocks without a choice, a block that is
+        not there, a gate, or a mapping that does not fit. The message says which.
     TypeError
         For arrays of a number type that is not admitted.
+    ImportError
+        For a file of torch where torch is not installed.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "other.npz")
+    >>> np.savez(path, fused=np.ones((4, 3)), out=np.ones((2, 5)))
+    >>> load(path, mapping={"w_left": "fused[left]", "w_right": "fused[right]", "w_out": "out[T]"})
+    BilinearLayer(d_in=3, d_hidden=2, d_out=5, float64, w_out)
     """
-    arrays = read_npz(path)
+    require_gate(gate)
+    arrays = read_arrays(path)
     try:
-        return _model(_without_about(arrays))
+        if mapping is not None:
+            return _one_of(_model(mapped(arrays, mapping)), layer)
+        if is_ours(arrays):
+            return _one_of(_model(_without_about(arrays)), layer)
+        return _model(translated(arrays, layer=layer, gate=gate))
     except (TypeError, ValueError) as error:
         raise type(error)(f"{os.fspath(path)}: {error}") from error
+
+
+def _one_of(model: BilinearLayer | BilinearMLP, layer: int | None) -> BilinearLayer | BilinearMLP:
+    """Return the model, or the one of its layers that was asked for."""
+    if layer is None:
+        return model
+    if isinstance(model, BilinearLayer):
+        raise ValueError("it is one layer: leave layer (on the command line --layer) away")  # noqa: TRY004
+    return model.layers[chosen(range(len(model.layers)), layer)]
 
 
 def _without_about(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -17,13 +17,13 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def need(name: str, purpose: str) -> ModuleType:
-    """Import a library of the `study` extra, or raise ImportError that says how to install it."""
+def need(name: str, purpose: str, install: str = INSTALL) -> ModuleType:
+    """Import a library that is no dependency, or raise ImportError that says how to install it."""
     try:
         return import_module(name)
     except ImportError as error:
         top = name.partition(".")[0]
-        raise ImportError(f"{purpose} needs {top}, which is not installed: {INSTALL}") from error
+        raise ImportError(f"{purpose} needs {top}, which is not installed: {install}") from error
 
 
 def progress(items: Iterable[T], total: int, what: str, *, quiet: bool) -> Iterator[T]:

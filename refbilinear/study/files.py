@@ -119,10 +119,17 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Array]:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                _require_bounded(archive, os.fstat(file.fileno()).st_size)
+                require_bounded(archive, os.fstat(file.fileno()).st_size)
                 return _read_members(archive)
         except Exception as error:  # a file from anyone may make any parser raise anything
             raise ValueError(f"{os.fspath(path)} is not a usable .npz file: {error}") from error
+
+
+def require_bounded(archive: zipfile.ZipFile, packed: int) -> None:
+    """Raise ValueError for an archive that would unpack to far more than weights do."""
+    unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > max(LARGEST_EXPANSION * packed, ALWAYS_ALLOWED_BYTES):
+        raise ValueError(f"its {packed} bytes would unpack to {unpacked}")
 
 
 def _beside(path: Path, role: str) -> Path:
@@ -165,13 +172,6 @@ def _exchange(staged: Path, target: Path) -> None:
             before.rename(target)
         raise
     shutil.rmtree(before, ignore_errors=True)
-
-
-def _require_bounded(archive: zipfile.ZipFile, packed: int) -> None:
-    """Raise ValueError for an archive that would unpack to far more than weights do."""
-    unpacked = sum(info.file_size for info in archive.infolist())
-    if unpacked > max(LARGEST_EXPANSION * packed, ALWAYS_ALLOWED_BYTES):
-        raise ValueError(f"its {packed} bytes would unpack to {unpacked}")
 
 
 def _read_members(archive: zipfile.ZipFile) -> dict[str, Array]:

@@ -1,7 +1,11 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+from foreign import safetensors_bytes
 
-from refbilinear import BilinearLayer, BilinearMLP, init_mlp, parameters
+from refbilinear import BilinearLayer, BilinearMLP, forward, init_mlp, parameters
 from refbilinear.study import load, save
 from refbilinear.study.checkpoints import model_bytes
 
@@ -88,3 +92,73 @@ def test_a_model_that_was_changed_after_saving_is_refused(tmp_path):
     np.savez(tmp_path / "model.npz", **arrays)
     with pytest.raises(ValueError, match="not those that were saved: the checksum differs"):
         load(tmp_path / "model.npz")
+
+
+def test_a_layer_of_a_model_of_ours_is_chosen(tmp_path):
+    deep = models()["deep model"]
+    save(tmp_path / "model.npz", deep)
+    same = load(tmp_path / "model.npz", layer=11)
+    assert np.array_equal(same.w_left, deep.layers[11].w_left)
+    with pytest.raises(ValueError, match=r"model.npz: layer must be 0 … 11; got 12"):
+        load(tmp_path / "model.npz", layer=12)
+    save(tmp_path / "layer.npz", models()["full layer"])
+    with pytest.raises(ValueError, match=r"layer.npz: it is one layer: leave layer .* away"):
+        load(tmp_path / "layer.npz", layer=0)
+
+
+def test_our_names_are_read_in_any_format(tmp_path):
+    layer = models()["full layer"]
+    (tmp_path / "layer.safetensors").write_bytes(safetensors_bytes(parameters(layer)))
+    again = load(tmp_path / "layer.safetensors")
+    assert all(
+        np.array_equal(array, parameters(layer)[name]) for name, array in parameters(again).items()
+    )
+    assert repr(again) == repr(layer)
+
+
+# ---- weights that others trained
+
+
+def real(name):
+    folder = os.environ.get("REFBILINEAR_DATA")
+    path = Path(folder or "nowhere", "weights", name)
+    if not path.exists():
+        pytest.skip(f"REFBILINEAR_DATA names no folder with weights/{name}")
+    return path
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_trained_bilinear_transformer_is_read(number):
+    path = real("bilinear-transformer/v16_model_final.npz")
+    layer = load(path, layer=number)
+    assert (layer.d_in, layer.d_hidden, layer.d_out, layer.dtype) == (64, 128, 64, np.float32)
+    arrays, stem = np.load(path), f"blocks.{number}."
+    h = RNG.standard_normal((7, 64))
+    m, n, p = (arrays[f"{stem}mlp.{w}.weight"].astype(float) for w in ("w_m", "w_n", "w_proj"))
+    x = arrays[f"{stem}norm_mlp.scale"] * h
+    want = ((x @ m.T) * (x @ n.T)) @ p.T
+    assert np.allclose(forward(layer, h.astype(np.float32)), want, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="it holds 2 blocks: choose one by layer=0 … 1"):
+        load(path)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_both_files_of_the_transformer_give_the_same_bytes(number):
+    pytest.importorskip("torch", reason="needs torch")
+    layers = [
+        parameters(load(real(f"bilinear-transformer/v16_model_final.{end}"), layer=number))
+        for end in ("npz", "pt")
+    ]
+    one, other = ({name: array.tobytes() for name, array in layer.items()} for layer in layers)
+    assert one == other
+
+
+def test_a_trained_small_language_model_is_read():
+    path = real("stories260K/stories260K.bin")
+    with pytest.raises(ValueError, match="no polynomial unless"):
+        load(path, layer=0)
+    for number in range(5):
+        layer = load(path, layer=number, gate="ignore")
+        assert (layer.d_in, layer.d_hidden, layer.d_out) == (64, 172, 64)
+        for weights in parameters(layer).values():
+            assert 0.05 < weights.std() < 0.5
