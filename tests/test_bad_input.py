@@ -60,6 +60,13 @@ from refbilinear.oracle.training import adamw_bound, cross_entropy_bound
 V, T = ValueError, TypeError
 
 
+class Unreadable:
+    """What says that it is an array, and cannot be read."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("on loan")
+
+
 def ones(*shape, dtype=np.float64):
     array = np.ones(shape, dtype)
     array.flags.writeable = False
@@ -149,6 +156,7 @@ LAYERS = [
     ),
     (lambda: layer(b_out=ones(5, dtype=np.float32)), T, "b_out must have dtype float64"),
     (lambda: layer(w_left=[[1, 2], [3]]), V, "w_left must be a rectangular array of numbers"),
+    (lambda: layer(w_left=Unreadable()), T, r"w_left must be convertible to an array; on loan"),
     (lambda: layer(w_left=MIXED), T, r"w_left must hold exact rationals .*float at \(0, 1\)"),
     (lambda: layer(w_left=[[2**53 + 1, 0]]), V, r"integers of at most 2\*\*53.*3 at \(0, 0\)"),
 ]

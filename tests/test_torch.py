@@ -54,6 +54,14 @@ def within(got, other, allowed, dtype):
     assert (abs(got.astype(np.float64) - other.astype(np.float64)) <= allowed).all()
 
 
+def test_a_tensor_that_is_no_array_is_refused_by_name_and_with_the_way_out():
+    w = torch.ones(2, 3)
+    for bad in (w.clone().requires_grad_(), w.bfloat16()):
+        with pytest.raises(TypeError, match=r"w_left must be convertible .*\.detach\(\)"):
+            refbilinear.BilinearLayer(bad, w)
+    assert refbilinear.BilinearLayer(w, w).dtype == np.float32
+
+
 @BOTH
 @NAMES
 def test_layer(dtype, names):

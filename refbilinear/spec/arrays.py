@@ -117,6 +117,9 @@ def plain(name: str, value: ArrayLike) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array of numbers; {error}") from error
+    except (RuntimeError, TypeError) as error:  # a tensor that needs its gradient, or is bfloat16
+        words = f"{error} (of PyTorch: .detach(), .cpu(), .float())"
+        raise TypeError(f"{name} must be convertible to an array; {words}") from error
 
 
 def constant(value: int, shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
