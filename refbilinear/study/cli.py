@@ -1,4 +1,4 @@
-"""The command line: `refbilinear study digits`, `train`, `analyze`, `vectors`, `verify`, `info`.
+"""The command line: `refbilinear study`, `train`, `analyze`, `compare`, `vectors`, `verify`, ….
 
 Exit codes: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted; of `verify` also 3 too
 few tests, 4 the oracle's own check failed.
@@ -8,9 +8,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import refbilinear
 from refbilinear.oracle import vectors
@@ -18,14 +18,19 @@ from refbilinear.oracle.certificates import ORDERS
 from refbilinear.oracle.claims import CLAIMS
 from refbilinear.spec.arrays import require_non_negative
 from refbilinear.study import jobs, verdicts
+from refbilinear.study.extras import Talk
 from refbilinear.study.files import staged_folder, write_file
+from refbilinear.study.training import DEFAULTS, Settings
 
+DEFAULT = " (default: %(default)s)"
 VECTORS = ("manifest.json", f'"schema":"{vectors.SCHEMA}"')
 GREETING = f"""refbilinear {refbilinear.__version__}: the reference for bilinear layers.
 
   refbilinear study digits                    train on handwritten digits and read the model
+  refbilinear study mnist                     the same on MNIST, or fashion-mnist
   refbilinear train DATA.npz --out MODEL.npz  train on your own examples
-  refbilinear analyze MODEL.npz               read your own weights
+  refbilinear analyze MODEL                   read weights: .npz, .safetensors, .pt
+  refbilinear compare MODEL MODEL             how alike are two models?
   refbilinear vectors export DIR              the test vectors for another implementation
   refbilinear verify RESULTS --claim f32      is it right? what it answered is judged
   refbilinear case ID                         one of the vectors, or a script of it
@@ -70,12 +75,22 @@ def _complain(kind: str, error: BaseException | str) -> None:
 
 
 def _study(options: argparse.Namespace) -> int:
-    kernel = jobs.import_kernel(options.kernel)
-    return jobs.study_digits(_settings(options), options.out, _talk(options), kernel)
+    return jobs.study(
+        options.data,
+        _settings(options, DEFAULTS[options.data]),
+        options.out or Path(f"{options.data}-report"),
+        _talk(options),
+        jobs.import_kernel(options.kernel),
+        runs=options.runs,
+        sweep=options.sweep,
+        examples=options.example,
+    )
 
 
 def _train(options: argparse.Namespace) -> int:
-    return jobs.train_file(options.data, _settings(options), options.out, _talk(options))
+    return jobs.train_file(
+        options.data, _settings(options, Settings()), options.out, _talk(options)
+    )
 
 
 def _analyze(options: argparse.Namespace) -> int:
@@ -83,12 +98,31 @@ def _analyze(options: argparse.Namespace) -> int:
         options.model,
         outputs=options.output,
         top=options.top,
-        data_path=options.data,
+        data_name=options.data,
         image=options.image,
         out=options.out,
         talk=_talk(options),
         kernel=jobs.import_kernel(options.kernel),
+        examples=options.example,
+        **_choices(options),
     )
+
+
+def _compare(options: argparse.Namespace) -> int:
+    return jobs.compare_files(
+        options.first,
+        options.second,
+        outputs=options.output,
+        image=options.image,
+        out=options.out,
+        talk=_talk(options),
+        **_choices(options),
+    )
+
+
+def _choices(options: argparse.Namespace) -> dict[str, Any]:
+    """Return how a model file is read."""
+    return {"layer": options.layer, "gate": options.gate, "mapping": dict(options.map) or None}
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -144,12 +178,14 @@ def _flat(fact: object) -> str:
     return str(fact)
 
 
-def _settings(options: argparse.Namespace) -> jobs.Settings:
-    return jobs.Settings(**{name: getattr(options, name) for name in jobs.Settings._fields})
+def _settings(options: argparse.Namespace, usual: Settings) -> Settings:
+    """Return what was asked for, and the usual where nothing was."""
+    asked = {name: getattr(options, name) for name in Settings._fields}
+    return usual._replace(**{name: one for name, one in asked.items() if one is not None})
 
 
-def _talk(options: argparse.Namespace) -> jobs.Talk:
-    return jobs.Talk(options.quiet, options.json)
+def _talk(options: argparse.Namespace) -> Talk:
+    return Talk(options.quiet, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -162,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_train(commands)
     _add_analyze(commands)
+    _add_compare(commands)
     _add_vectors(commands)
     _add_verify(commands)
     info = _command(commands, "info", _info, "show versions, BLAS, kernel and threads", "info")
@@ -186,7 +223,6 @@ def _command(
         help=words,
         description=f"{words[0].upper()}{words[1:]}.",
         epilog=f"example: refbilinear {example}",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     command.set_defaults(run=run)
     return command
@@ -194,10 +230,15 @@ def _command(
 
 def _add_study(commands: "Commands") -> None:
     words = "train a bilinear MLP on a data set, read its weights, write a report"
-    study = _command(commands, "study", _study, words, "study digits --seed 1 --out my-report")
-    study.add_argument("data", choices=["digits"], help="the 1,797 8x8 digits that are shipped")
-    study.add_argument("--out", type=Path, default=Path("digits-report"), help="folder to write")
-    _add_settings(study, noise=0.3)
+    study = _command(commands, "study", _study, words, "study mnist --runs 3 --out my-report")
+    add = study.add_argument
+    words = "digits are shipped; others are downloaded, or read from the folder REFBILINEAR_DATA"
+    add("data", choices=list(DEFAULTS), help=words)
+    add("--out", type=Path, help="folder to write (default: DATA-report)")
+    add("--runs", type=_positive, default=1, help=f"models to train and compare, by seed{DEFAULT}")
+    add("--sweep", action="store_true", help="also train with other noise, and on few examples")
+    _add_settings(study, DEFAULTS)
+    _add_example(study)
     _add_kernel(study)
     _add_talk(study)
 
@@ -205,26 +246,57 @@ def _add_study(commands: "Commands") -> None:
 def _add_train(commands: "Commands") -> None:
     words = "train a bilinear MLP on your own examples, from an .npz with x (n, d_in) and y (n,)"
     train = _command(commands, "train", _train, words, "train mine.npz --out model.npz --epochs 20")
-    train.add_argument("data", type=Path, help="an .npz; x_test and y_test in it are optional")
+    words = "an .npz (x_test and y_test in it are optional), or a folder of IDX files"
+    train.add_argument("data", type=Path, help=words)
     train.add_argument("--out", type=Path, required=True, help="the model file to write")
-    _add_settings(train, noise=0.0)
+    _add_settings(train, {"": Settings()})
     _add_talk(train)
 
 
 def _add_analyze(commands: "Commands") -> None:
-    words = "read a layer or one-layer model as quadratic forms, from an .npz of its parameters"
+    words = "read a layer or one-layer model as quadratic forms, from a file of its parameters"
     analyze = _command(commands, "analyze", _analyze, words, "analyze model.npz --output 3")
-    analyze.add_argument("model", type=Path, help="w_left, w_right, ... or a model's parameters")
-    analyze.add_argument(
+    words = "an .npz of w_left, w_right, ...; or an .npz, .safetensors or .pt of other code"
+    analyze.add_argument("model", type=Path, help=words)
+    analyze.add_argument("--top", type=_positive, default=5, help=f"eigenvalues to show{DEFAULT}")
+    words = "examples to check, truncate and explain on: an .npz, IDX files, or a name as of study"
+    analyze.add_argument("--data", metavar="DATA", help=words)
+    _add_reading(analyze)
+    _add_example(analyze)
+    _add_kernel(analyze)
+    _add_talk(analyze)
+
+
+def _add_compare(commands: "Commands") -> None:
+    words = "say how alike two models are: their tensors, and the subspaces of their outputs"
+    compare = _command(commands, "compare", _compare, words, "compare one.npz two.npz --out report")
+    compare.add_argument("first", type=Path, metavar="MODEL", help="a file as of analyze")
+    compare.add_argument("second", type=Path, metavar="MODEL", help="another")
+    _add_reading(compare)
+    _add_talk(compare)
+
+
+def _add_reading(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
         "--output", type=_count, action="append", metavar="N",
         help="an output to read, from 0; may be repeated (default: all)",
     )  # fmt: skip
-    analyze.add_argument("--top", type=_positive, default=5, help="eigenvalues to show")
-    analyze.add_argument("--data", type=Path, help="an .npz to check and truncate the model on")
-    analyze.add_argument("--image", type=_image, metavar="HxW", help="shape of inputs as images")
-    analyze.add_argument("--out", type=Path, help="folder to write a report into")
-    _add_kernel(analyze)
-    _add_talk(analyze)
+    add("--image", type=_image, metavar="HxW", help="shape of inputs as images")
+    add("--out", type=Path, help="folder to write a report into")
+    add("--layer", type=_count, metavar="I", help="which block of a file with several, from 0")
+    add("--gate", choices=["ignore"], help="read a gated layer as if its gate were the identity")
+    add(
+        "--map", type=_mapped, action="append", default=[], metavar="OURS=THEIRS",
+        help="a parameter by its name in the file, as in w_left=mlp.w.weight[left]; repeated",
+    )  # fmt: skip
+
+
+def _add_example(command: argparse.ArgumentParser) -> None:
+    words = "a test example to explain, from 0; may be repeated (default: a right and a wrong one)"
+    command.add_argument(
+        "--example", type=_count, action="append", default=[], metavar="N", help=words
+    )
 
 
 def _add_vectors(commands: "Commands") -> None:
@@ -251,29 +323,44 @@ def _add_verify(commands: "Commands") -> None:
         "--skip", type=_reason, action="append", default=[], metavar="NAME=REASON",
         help="a known failure: a tcId, flag or operation; may be repeated",
     )  # fmt: skip
-    add("--min-tests", type=_positive, default=1, help="how many vectors must be judged at least")
+    add("--min-tests", type=_positive, default=1, help=f"vectors to judge at least{DEFAULT}")
     case = _command(commands, "case", _case, "show one of the vectors", "case 20201 --python")
     case.add_argument("id", type=_positive, metavar="ID", help="its tcId")
     case.add_argument("--python", action="store_true", help="as a script to paste")
 
 
-def _add_settings(command: argparse.ArgumentParser, noise: float) -> None:
-    add = command.add_argument
-    add("--seed", type=_count, default=0, help="of weights, order and noise")
-    add("--epochs", type=_positive, default=60, help="passes over the training examples")
-    add("--d-model", type=_positive, default=64, help="width of the embedding")
-    add("--d-hidden", type=_positive, default=64, help="number of products")
-    add("--batch-size", type=_positive, default=64, help="examples in a step")
-    add("--learning-rate", type=_non_negative, default=3e-3, help="of the first epoch")
-    add("--weight-decay", type=_non_negative, default=0.2, help="decoupled, as in AdamW")
-    add("--noise", type=_non_negative, default=noise, help="standard deviation, on inputs")
-    add("--bias", action="store_true", help="give the layer biases")
-    add("--residual", action="store_true", help="add the layer's input to its output")
-    add("--dtype", choices=["float32", "float64"], default="float32", help="number type")
+def _add_settings(command: argparse.ArgumentParser, usual: Mapping[str, Settings]) -> None:
+    """Add the settings of training; each says what it is where it is not given."""
+
+    def add(name: str, kind: Callable[[str], Any], words: str) -> None:
+        values: dict[str, str] = {}
+        for data, one in usual.items():
+            values.setdefault(f"{getattr(one, name):g}", data)
+        default = ", ".join(
+            f"{value} ({data})" if len(values) > 1 else value for value, data in values.items()
+        )
+        command.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, help=f"{words} (default: {default})"
+        )
+
+    add("seed", _count, "of weights, order and noise")
+    add("epochs", _positive, "passes over the training examples")
+    add("d_model", _positive, "width of the embedding")
+    add("d_hidden", _positive, "number of products")
+    add("batch_size", _positive, "examples in a step")
+    add("learning_rate", _non_negative, "of the first epoch")
+    add("weight_decay", _non_negative, "decoupled, as in AdamW")
+    add("noise", _non_negative, "standard deviation, on inputs")
+    words = "add the layer's input to its output"
+    command.add_argument("--bias", action="store_true", help="give the layer biases")
+    command.add_argument("--residual", action="store_true", help=words)
+    command.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32", help=f"number type{DEFAULT}"
+    )
 
 
 def _add_kernel(command: argparse.ArgumentParser) -> None:
-    words = "what computes the tensor that is checked on data: NumPy or compiled code"
+    words = f"what computes the tensor that is checked on data: NumPy or compiled code{DEFAULT}"
     command.add_argument("--kernel", choices=list(jobs.KERNELS), default="spec", help=words)
 
 
@@ -283,10 +370,18 @@ def _add_talk(command: argparse.ArgumentParser) -> None:
 
 
 def _reason(text: str) -> tuple[str, str]:
-    name, found, reason = text.partition("=")
-    if not (name and found and reason):
-        raise argparse.ArgumentTypeError(f"must be NAME=REASON, as in NotANumber=jit; got {text}")
-    return name, reason
+    return _pair(text, "NAME=REASON, as in NotANumber=jit")
+
+
+def _mapped(text: str) -> tuple[str, str]:
+    return _pair(text, "OURS=THEIRS, as in w_left=mlp.w.weight[left]")
+
+
+def _pair(text: str, form: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not (name and found and value):
+        raise argparse.ArgumentTypeError(f"must be {form}; got {text}")
+    return name, value
 
 
 def _count(text: str) -> int:

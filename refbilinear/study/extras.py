@@ -5,11 +5,24 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
 INSTALL = "pip install 'refbilinear[study]'"
+
+
+class Talk(NamedTuple):
+    """How much is said, and in which form."""
+
+    quiet: bool
+    as_json: bool
+
+
+def note(words: str, talk: Talk) -> None:
+    """Say something on the way, on standard error."""
+    if not talk.quiet:
+        print(f"refbilinear: {words}", file=sys.stderr)
 
 
 def installed(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a study finds in a model: its tensor checked, its spectra, its truncation, one example.
+"""What a study finds in a model: its tensor checked, its spectra, truncations, examples, masks.
 
 Everything here returns numbers; words, tables and pictures are made of them elsewhere.
 """
@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refbilinear.analysis.eigenpairs import EIGH_RATIO, Spectrum, contributions, eigendecompose
+from refbilinear.analysis.masks import Curve, attack, model_space_masks
 from refbilinear.analysis.ranks import effective_rank
+from refbilinear.analysis.truncation import (
+    AffineParts,
+    Forms,
+    model_space_forms,
+    truncation_curve,
+)
 from refbilinear.oracle.bounds import folded_form_bound, mlp_forward_bound
 from refbilinear.spec import tensor
 from refbilinear.spec.arrays import Array, require_finite
@@ -20,7 +27,14 @@ from refbilinear.spec.loss import accuracy
 from refbilinear.spec.mlp import BilinearMLP, fold, mlp_forward, parameters
 from refbilinear.spec.tensor import QuadraticForm, homogeneous, output_form
 
-RANKS = (1, 2, 3, 5, 10)
+RANKS = (1, 2, 3, 5, 10, 20, 30)
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Of masks, as standard deviations of what is added to each input, over that of the inputs."""
+
+ATTACKED, CONTROLS = 1000, 3
+"""How many test examples a mask is tried on, and how many permuted copies beside it."""
+
+MOST_EXAMPLES = 6
 
 
 class OutputFinding(NamedTuple):
@@ -45,6 +59,7 @@ class Check(NamedTuple):
 class Explanation(NamedTuple):
     """One output at one example, as two sums: over inputs, and over eigenvectors."""
 
+    example: int
     output: int
     label: int
     value: float
@@ -55,6 +70,15 @@ class Explanation(NamedTuple):
     """`λ_k (v_k · x)²`, (d_in,): with the linear part and the constant they sum to the value."""
     of_linear: float
     of_constant: float
+
+
+class MaskFinding(NamedTuple):
+    """A mask, what it does at each of `STRENGTHS`, and what permuted copies of it do."""
+
+    output: int
+    mask: Array
+    curve: Curve
+    controls: tuple[Curve, ...]
 
 
 def examine(layer: BilinearLayer, outputs: Iterable[int]) -> list[OutputFinding]:
@@ -139,28 +163,38 @@ def truncated_accuracy(
     Returns
     -------
     list of (int, float)
-        For k of 1, 2, 3, 5, 10 where there are as many eigenvectors, and all of them.
+        For k of `RANKS` where there are as many eigenvectors, and all of them.
     """
+    linear = np.stack([found.form.linear for found in findings])
+    constant = np.stack([found.form.constant for found in findings])
+    spectra = tuple(found.spectrum for found in findings)
+    return _curve(Forms(spectra, AffineParts(linear, constant)), x, labels)
+
+
+def truncated_behind_embedding(
+    model: BilinearMLP, x: Array, labels: NDArray[np.intp]
+) -> list[tuple[int, float]]:
+    """Return the same with the eigenvectors of *model space*, of forms of `w_embed x`."""
+    behind = x if model.w_embed is None else x @ model.w_embed.T
+    return _curve(model_space_forms(model), behind, labels)
+
+
+def _curve(forms: Forms, x: Array, labels: NDArray[np.intp]) -> list[tuple[int, float]]:
     d = x.shape[1]
     ranks = [k for k in RANKS if k < d] + [d]
-    outputs = np.empty((len(ranks), len(x), len(findings)), x.dtype)
-    for column, found in enumerate(findings):
-        sums = np.cumsum(contributions(found.spectrum, x), axis=1)
-        rest = x @ found.form.linear + found.form.constant
-        for row, k in enumerate(ranks):
-            outputs[row, :, column] = sums[:, k - 1] + rest
-    return [(k, accuracy(y, labels)) for k, y in zip(ranks, outputs, strict=True)]
+    shares = truncation_curve(forms, x, lambda y: accuracy(y, labels), ranks)
+    return list(zip(ranks, shares.tolist(), strict=True))
 
 
-def explain(found: OutputFinding, x: Array, label: int) -> Explanation:
+def explain(found: OutputFinding, x: Array, label: int, example: int = 0) -> Explanation:
     """Return what each input and each eigenvector adds to an output at one example.
 
     Parameters
     ----------
     found : OutputFinding
     x : (d_in,) array
-    label : int
-        The example's class, kept beside.
+    label, example : int
+        The example's class and its number, kept beside.
 
     Returns
     -------
@@ -176,6 +210,7 @@ def explain(found: OutputFinding, x: Array, label: int) -> Explanation:
     form = found.form
     of_inputs = x * (form.matrix @ x) + form.linear * x
     return Explanation(
+        example=example,
         output=found.output,
         label=label,
         value=float(of_inputs.sum() + form.constant),
@@ -185,6 +220,82 @@ def explain(found: OutputFinding, x: Array, label: int) -> Explanation:
         of_linear=float(form.linear @ x),
         of_constant=float(form.constant),
     )
+
+
+def explained(
+    model: BilinearMLP,
+    findings: Sequence[OutputFinding],
+    x: Array,
+    labels: NDArray[np.intp],
+    chosen: Sequence[int] = (),
+) -> list[Explanation]:
+    """Return explanations of examples: of the output that is their class, and of a wrong answer.
+
+    Parameters
+    ----------
+    model : BilinearMLP
+    findings : sequence of OutputFinding
+        Outputs that are not among them are not explained.
+    x : (n, d_in) array
+    labels : (n,) array of integers
+    chosen : sequence of int
+        Numbers of examples. If there are none: the first whose class is among the outputs, and the
+        first of these that the model gets wrong.
+
+    Raises
+    ------
+    ValueError
+        For an example that is not there.
+    """
+    of = {found.output: found for found in findings}
+    answers = mlp_forward(model, x).argmax(axis=1)
+    for number in chosen:
+        if not 0 <= number < len(x):
+            raise ValueError(f"examples must lie in 0..{len(x) - 1}; got {number}")
+    pairs = [
+        (number, output)
+        for number in chosen or _telling(labels, answers, list(of))
+        for output in dict.fromkeys((int(labels[number]), int(answers[number])))
+        if output in of
+    ]
+    return [explain(of[o], x[n], int(labels[n]), n) for n, o in pairs[:MOST_EXAMPLES]]
+
+
+def _telling(labels: NDArray[np.intp], answers: Array, outputs: list[int]) -> list[int]:
+    """Return the first example whose class is among outputs, and the first of a wrong answer."""
+    there = np.isin(labels, outputs)
+    firsts = (np.flatnonzero(where)[:1] for where in (there, there & (answers != labels)))
+    return list(dict.fromkeys(np.concatenate(list(firsts)).tolist()))
+
+
+def attacks(
+    model: BilinearMLP, outputs: Sequence[int], x: Array, labels: NDArray[np.intp]
+) -> list[MaskFinding]:
+    """Return, of each output, the mask of its leading eigenvector and what it does to a data set.
+
+    The masks excite one eigenvector of model space each and none of the others (Pearce et al.
+    2025).
+
+    Parameters
+    ----------
+    model : BilinearMLP
+    outputs : sequence of int
+    x : (n, d_in) array
+        Of which the first 1000 are used.
+    labels : (n,) array of integers
+
+    Raises
+    ------
+    ValueError
+        Where the eigenvectors depend on each other, or an output has no positive eigenvalue.
+    """
+    x, labels = x[:ATTACKED], labels[:ATTACKED]
+    sigmas = [float(strength * x.std()) for strength in STRENGTHS]
+    masks = model_space_masks(model, outputs).masks
+    return [
+        MaskFinding(o, mask, *attack(model, x, labels, mask, o, sigmas, CONTROLS))
+        for o, mask in zip(outputs, masks, strict=True)
+    ]
 
 
 def summary(findings: Sequence[OutputFinding], top: int = 5) -> list[dict[str, Any]]:

@@ -34,7 +34,10 @@ KNOWN = (
     ".p.weight), bilinear transformer (blocks.0.mlp.w_m.weight, .w_n.weight, .w_proj.weight) and "
     "gated (layers.0.mlp.gate_proj.weight, .up_proj.weight, .down_proj.weight)"
 )
-HOW_TO_MAP = "name the arrays to read, as in mapping={'w_left': 'mlp.w.weight[left]', …}"
+HOW_TO_MAP = (
+    "name the arrays to read, as in mapping={'w_left': 'mlp.w.weight[left]', …} (on the command "
+    "line --map w_left=mlp.w.weight[left] --map …)"
+)
 PARAMETER = re.compile(rf"(layers\.[0-9]+\.)?({'|'.join(LAYER_PARAMETERS)})|w_embed|w_head")
 
 
@@ -127,7 +130,7 @@ def translated(
     if layout == "gated" and gate is None:
         raise ValueError(
             "its MLP has a gate, y = down(σ(gate x) ⊙ up x), which is no polynomial unless σ is "
-            "the identity; gate='ignore' reads it as if it were"
+            "the identity; gate='ignore' (on the command line --gate ignore) reads it as if it were"
         )
     if layout == "image" and layer is None:
         return _image(arrays, prefix, numbers)

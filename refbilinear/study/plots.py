@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refbilinear.spec.arrays import Array
+from refbilinear.study.experiments import Variation
 from refbilinear.study.extras import need
-from refbilinear.study.findings import Explanation, OutputFinding
+from refbilinear.study.findings import STRENGTHS, Explanation, MaskFinding, OutputFinding
+from refbilinear.study.likeness import Likeness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
 
 POSITIVE, NEGATIVE, NEUTRAL = "#b35806", "#542788", "#555555"
 DIVERGING = "PuOr_r"
+STYLES: tuple[dict[str, Any], ...] = (
+    {"color": POSITIVE, "marker": "o"},
+    {"color": NEGATIVE, "marker": "s", "linestyle": "--"},
+)
 EACH_SIGN = 3
-SHOWN = 20
+SHOWN, MOST_ROWS = 20, 16
 
 
 def training_curve(history: Sequence[dict[str, Any]]) -> bytes:
@@ -41,7 +47,8 @@ def training_curve(history: Sequence[dict[str, Any]]) -> bytes:
 
 
 def eigenvectors(findings: Sequence[OutputFinding], shape: tuple[int, int]) -> bytes:
-    """Draw the top eigenvectors of each output as images: three positive, three negative."""
+    """Draw the top eigenvectors of the first outputs: three positive ones, three negative."""
+    findings = findings[:MOST_ROWS]
     figure = _figure(1.25 * 2 * EACH_SIGN, 1.35 * len(findings))
     grid = figure.subplots(len(findings), 2 * EACH_SIGN, squeeze=False)
     for row, found in zip(grid, findings, strict=True):
@@ -80,31 +87,42 @@ def spectra(findings: Sequence[OutputFinding]) -> bytes:
     return _png(figure)
 
 
-def truncation_curve(truncation: Sequence[Mapping[str, Any]]) -> bytes:
+def truncation_curve(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
     """Draw the test accuracy against the number of eigenvectors kept for each class."""
-    return _png(truncation_figure(truncation))
+    return _png(truncation_figure(curves))
 
 
-def truncation_figure(truncation: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Return the figure of `truncation_curve`, from entries with `k` and `accuracy`."""
+def truncation_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
+    """Return the figure of `truncation_curve`, from entries with `k` and `accuracy` by name."""
     figure = _figure(5.2, 3.2)
     axes = figure.subplots()
-    ranks = [entry["k"] for entry in truncation]
-    shares = [entry["accuracy"] for entry in truncation]
     axes.set_xscale("log")
-    axes.plot(ranks, shares, marker="o", color=POSITIVE)
+    for (name, entries), style in zip(curves.items(), STYLES, strict=False):
+        ranks, shares = ([entry[key] for entry in entries] for key in ("k", "accuracy"))
+        axes.plot(ranks, shares, label=name, **style)
     axes.axhline(shares[-1], color=NEUTRAL, linewidth=0.8, linestyle=":")
-    axes.set_xticks(ranks, [str(k) for k in ranks])
+    every = sorted({entry["k"] for entries in curves.values() for entry in entries})
+    axes.set_xticks(every, [str(k) for k in every])
     axes.minorticks_off()
     axes.set(xlabel="eigenvectors kept for each class", ylabel="test accuracy")
     axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
     return figure
 
 
-def explanation(parts: Explanation, shape: tuple[int, int] | None) -> bytes:
-    """Draw one example, what each input adds to its output, and what each eigenvector adds."""
-    figure = _figure(9, 3)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.25, 1.6])
+def explanations(found: Sequence[Explanation], shape: tuple[int, int] | None) -> bytes:
+    """Draw examples, and what each input and each eigenvector adds to an output there, by rows."""
+    figure = _figure(9, 2.9 * len(found))
+    grid = figure.subplots(len(found), 3, width_ratios=[1, 1.25, 1.6], squeeze=False)
+    for row, parts in zip(grid, found, strict=True):
+        _explanation_row(figure, row, parts, shape)
+    return _png(figure)
+
+
+def _explanation_row(
+    figure: "Figure", row: Array, parts: Explanation, shape: tuple[int, int] | None
+) -> None:
+    left, middle, right = row
     if shape is None:
         left.bar(range(len(parts.x)), parts.x, color=NEUTRAL)
         _stems(middle, parts.of_inputs)
@@ -113,16 +131,148 @@ def explanation(parts: Explanation, shape: tuple[int, int] | None) -> bytes:
         left.set(xticks=[], yticks=[])
         shown = _image(middle, parts.of_inputs.reshape(shape))
         figure.colorbar(shown, ax=middle, shrink=0.8)
-    left.set_title(f"an example of class {parts.label}", fontsize=10)
+    left.set_title(f"test example {parts.example},\nof class {parts.label}", fontsize=10)
     middle.set_title(f"what each input adds\nto output {parts.output}", fontsize=10)
     _stems(right, parts.of_eigenvectors[:SHOWN])
     rest = parts.of_linear + parts.of_constant
-    right.set_title(
-        f"what each eigenvector adds\n(with {rest:.2f} of linear and constant: {parts.value:.2f})",
-        fontsize=10,
-    )
+    words = f"what each eigenvector adds to output {parts.output}"
+    right.set_title(f"{words}\n(with {rest:.2f} beside it: {parts.value:.2f})", fontsize=10)
     right.set_xlabel("eigenvector, by |λ|")
+
+
+def masks(found: Sequence[MaskFinding], shape: tuple[int, int] | None) -> bytes:
+    """Draw the masks as images, and accuracy and success against strength, beside the controls."""
+    rows = 1 if shape is None else 2
+    figure = _figure(max(8, 0.95 * len(found)), 3.2 + 1.4 * (rows - 1))
+    parts: Any = figure.subfigures(rows, 1, height_ratios=[3.2, 1.4][:rows], squeeze=False)[:, 0]
+    panels = {"accuracy": "accuracy", "success": "share taken for the mask's class"}
+    for axes, (name, label) in zip(parts[0].subplots(1, 2), panels.items(), strict=True):
+        own = np.mean([getattr(one.curve, name) for one in found], axis=0)
+        copies = [getattr(curve, name) for one in found for curve in one.controls]
+        axes.plot(STRENGTHS, own, label="mask", **STYLES[0])
+        axes.plot(STRENGTHS, np.mean(copies, axis=0), label="its entries permuted", **STYLES[1])
+        axes.set(xlabel="standard deviation, over that of the inputs", ylabel=label)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    if shape is not None:
+        _leading_row(parts[1].subplots(1, len(found), squeeze=False)[0], found, shape)
     return _png(figure)
+
+
+def _leading_row(row: Array, found: Sequence[MaskFinding], shape: tuple[int, int]) -> None:
+    for axes, one in zip(row, found, strict=True):
+        _image(axes, one.mask.reshape(shape))
+        axes.set_title(f"for {one.output}", fontsize=9)
+
+
+def likenesses(found: Sequence[Likeness]) -> bytes:
+    """Draw the overlaps of subspaces and the cosines of outputs, of every two models."""
+    figure = _figure(8.5, 3.2)
+    left, right = figure.subplots(1, 2)
+    first, overlaps = found[0], np.array([one.overlaps for one in found])
+    left.set_xscale("log")
+    for output in range(overlaps.shape[1]):
+        left.plot(first.ranks, overlaps[:, output].mean(axis=0), color=NEUTRAL, alpha=0.3)
+    left.plot(first.ranks, overlaps.mean(axis=(0, 1)), label="mean over outputs", **STYLES[0])
+    left.plot(first.ranks, first.chance, label="random subspaces", **STYLES[1])
+    left.set_xticks(first.ranks, [str(k) for k in first.ranks])
+    left.minorticks_off()
+    left.set(xlabel="first eigenvectors k", ylabel="overlap of their subspaces", ylim=(0, 1.05))
+    left.legend(frameon=False)
+    for one in found:
+        right.plot(one.outputs, one.cosines, "o", color=POSITIVE, alpha=0.6)
+    right.axhline(0, color=NEUTRAL, linewidth=0.6)
+    right.set(xlabel="output", ylabel="cosine of the two forms")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def side_by_side(
+    first: Sequence[OutputFinding],
+    second: Sequence[OutputFinding],
+    names: tuple[str, str],
+    shape: tuple[int, int],
+) -> bytes:
+    """Draw the strongest eigenvectors of each output, of two models beside each other."""
+    rows = min(len(first), MOST_ROWS)
+    figure = _figure(1.25 * 2 * EACH_SIGN, 1.35 * rows + 0.3)
+    halves: Any = figure.subfigures(1, 2)
+    for half, findings, name in zip(halves, (first, second), names, strict=True):
+        half.suptitle(name, fontsize=10)
+        grid = half.subplots(rows, EACH_SIGN, squeeze=False)
+        for row, found in zip(grid, findings, strict=False):
+            _strongest_row(row, found, shape)
+    return _png(figure)
+
+
+def _strongest_row(row: Array, found: OutputFinding, shape: tuple[int, int]) -> None:
+    for k, axes in enumerate(row):
+        _image(axes, found.spectrum.eigenvectors[:, k].reshape(shape))
+        axes.set_title(f"{found.output}: λ = {found.spectrum.eigenvalues[k]:+.3g}", fontsize=8)
+
+
+def noise_sweep(found: Sequence[Variation], shape: tuple[int, int] | None) -> bytes:
+    """Draw accuracy and effective rank against noise, and the leading eigenvectors."""
+    figure = _figure(9, 3 + (0 if shape is None else 0.95 * len(found)))
+    charts, pictures = _stacked(figure, len(found), shape)
+    left, right = charts.subplots(1, 2)
+    noises = [one.noise for one in found]
+    for name, label, style in zip(
+        ("accuracy", "validation_accuracy"), ("training", "test"), STYLES, strict=False
+    ):
+        left.plot(noises, [one.trained.history[-1][name] for one in found], label=label, **style)
+    left.set(xlabel="noise", ylabel="accuracy")
+    left.legend(frameon=False)
+    right.plot(noises, [one.effective_rank for one in found], **STYLES[0])
+    right.set(xlabel="noise", ylabel="effective rank, mean")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    _leading_rows(pictures, found, shape)
+    return _png(figure)
+
+
+def overfitting(found: Sequence[Variation], shape: tuple[int, int] | None) -> bytes:
+    """Draw accuracy against epochs of trainings on too few examples, and their eigenvectors."""
+    figure = _figure(9, 3 + (0 if shape is None else 0.95 * len(found)))
+    charts, pictures = _stacked(figure, len(found), shape)
+    for axes, one in zip(charts.subplots(1, len(found), sharey=True), found, strict=True):
+        history = one.trained.history
+        for name, label, style in zip(
+            ("accuracy", "validation_accuracy"), ("training", "test"), STYLES, strict=False
+        ):
+            line = {**style, "marker": None}
+            axes.plot(
+                [e["number"] for e in history], [e[name] for e in history], label=label, **line
+            )
+        axes.set_title(f"{one.examples} examples, {one.words}", fontsize=10)
+        axes.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.05))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    _leading_rows(pictures, found, shape)
+    return _png(figure)
+
+
+def _stacked(figure: "Figure", rows: int, shape: tuple[int, int] | None) -> tuple[Any, Any]:
+    """Return a place for charts and, below, one for rows of images; none without a shape."""
+    if shape is None:
+        return figure, None
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3, 0.95 * rows])
+    return parts[0], parts[1]
+
+
+def _leading_rows(figure: Any, found: Sequence[Variation], shape: tuple[int, int] | None) -> None:
+    """Draw the leading eigenvector of each output, a row for each training."""
+    if shape is None:
+        return
+    grid = figure.subplots(len(found), len(found[0].leading), squeeze=False)
+    for output, axes in enumerate(grid[0]):
+        axes.set_title(str(output), fontsize=9)
+    for row, one in zip(grid, found, strict=True):
+        for axes, vector in zip(row, one.leading, strict=True):
+            _image(axes, vector.reshape(shape))
+        at = {"transform": row[0].transAxes, "fontsize": 9, "ha": "right", "va": "center"}
+        row[0].text(-0.1, 0.5, one.words, **at)
 
 
 def _stems(axes: "Axes", values: Array) -> None:

@@ -4,39 +4,79 @@ A report is made of a title, a lead and sections; the words that explain a figur
 """
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from typing import Any
 
+from refbilinear.study.tables import Table, tables, text_table
+
+SECTIONS = {
+    "epochs": ("Training", ["training.png"]),
+    "outputs": ("Outputs", ["eigenvectors.png", "spectra.png"]),
+    "truncation": ("Truncation", ["truncation.png"]),
+    "explained": ("Examples explained", ["explanation.png"]),
+    "masks": ("Masks made of the weights", ["masks.png"]),
+    "likeness": ("Likeness", ["likeness.png", "side-by-side.png"]),
+    "seeds": ("Other seeds", ["seeds.png"]),
+    "noise": ("Other noise", ["noise.png"]),
+    "overfitting": ("Too few examples", ["overfitting.png"]),
+}
+"""By the name of their metrics: heading, and pictures."""
+
 CAPTIONS = {
     "training.png": (
-        "Training",
         "Loss and accuracy after each epoch. The training figures are met along the way, with "
-        "noise on the inputs; the test examples carry none.",
+        "noise on the inputs; the test examples carry none."
     ),
     "eigenvectors.png": (
-        "Eigenvectors",
-        "The strongest eigenvectors of each output: positive eigenvalues from the left, negative "
+        "The strongest eigenvectors of the outputs: positive eigenvalues from the left, negative "
         "from the right. An input that overlaps with one, in either sign, moves the output by "
         "λ (v·x)². Orange is positive, purple negative, white zero; the overall sign of a "
-        "picture means nothing.",
+        "picture means nothing."
     ),
     "spectra.png": (
-        "Spectra",
         "The eigenvalues of each output by magnitude. The effective rank (Σ|λ|)²/Σλ² says how "
-        "many equal ones would be spread as these are.",
+        "many equal ones would be spread as these are."
     ),
     "truncation.png": (
-        "Truncation",
         "Test accuracy when each output keeps only its first eigenvectors; linear and constant "
-        "parts are kept whole.",
+        "parts are kept whole. In model space they are those of the form behind the embedding, in "
+        "input space those of the form of the inputs themselves."
     ),
     "explanation.png": (
-        "One example explained",
-        "The output is a sum over inputs, x_i (Qx)_i + b_i x_i, and it is a sum over eigenvectors, "
+        "An output is a sum over inputs, x_i (Qx)_i + b_i x_i, and it is a sum over eigenvectors, "
         "λ (v·x)², each with the constant (and the second with the linear part) beside it. Both "
-        "are the output itself, not an approximation.",
+        "are the output itself, not an approximation. Where an answer is wrong, both outputs are "
+        "shown: of the right class and of the one that won."
+    ),
+    "masks.png": (
+        "What is added to all test examples alike, made of the weights alone: for each output the "
+        "smallest mask that excites its leading eigenvector and those of no other. Beside it the "
+        "same mask with its entries permuted, which is as strong: what it does, noise does."
+    ),
+    "likeness.png": (
+        "Left: how far the first k eigenvectors of an output span the same subspace in both "
+        "models, each output in grey. Right: the cosine of the two forms of each output."
+    ),
+    "side-by-side.png": (
+        "The three strongest eigenvectors of each output: of the first model on the left, of the "
+        "second on the right. Signs mean nothing, and where eigenvalues are near each other "
+        "neither do single eigenvectors."
+    ),
+    "seeds.png": (
+        "Left: how far the first k eigenvectors of an output span the same subspace with another "
+        "seed, a mean over pairs of seeds, each output in grey. Right: the cosine of the forms of "
+        "each output, a point for each pair."
+    ),
+    "noise.png": (
+        "Accuracy and effective rank against the noise in training, and below, for each noise, "
+        "the eigenvector of the largest eigenvalue of each output."
+    ),
+    "overfitting.png": (
+        "Accuracy by epoch where there are ten examples of each class, and below the eigenvector "
+        "of the largest eigenvalue of each output: without anything against overfitting, and with "
+        "it."
     ),
 }
 
@@ -58,10 +98,9 @@ def html_report(title: str, metrics: Mapping[str, Any], pictures: Mapping[str, b
         UTF-8.
     """
     style = resources.files("refbilinear.study").joinpath("report.css").read_text("utf-8")
-    body = [f"<h1>{escape(title)}</h1>", *_verdict(metrics), *_outputs(metrics["outputs"])]
-    body += _truncation(metrics.get("truncation", ()))
-    body += [_figure(name, png) for name, png in pictures.items()]
+    body = [f"<h1>{escape(title)}</h1>", *_verdict(metrics)]
     body += [] if pictures else ["<p>Pictures need matplotlib, which was not installed.</p>"]
+    body += _sections(metrics, pictures)
     body += _settings(metrics)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -79,43 +118,10 @@ def text_report(metrics: Mapping[str, Any]) -> list[str]:
         blocks.append(f"Test accuracy {metrics['test_accuracy']:.4f}")
     if "check" in metrics:
         blocks.append(check_sentence(metrics["check"]))
-    if "outputs" in metrics:
-        blocks.append("\n" + text_table(*output_rows(metrics["outputs"])))
-    if "truncation" in metrics:
-        blocks.append("\n" + text_table(*truncation_rows(metrics["truncation"])) + "\n")
+    for name, table in tables(metrics):
+        words = f"{table.caption}\n" if name in ("likeness", "seeds") else ""
+        blocks.append(f"\n{words}{text_table(table.header, table.rows)}")
     return blocks
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table for a terminal, every column as wide as its widest entry, right-aligned.
-
-    Examples
-    --------
-    >>> print(text_table(["k", "accuracy"], [["1", "0.5000"], ["10", "0.9750"]]))
-     k  accuracy
-     1    0.5000
-    10    0.9750
-    """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(entry.rjust(width) for entry, width in zip(line, widths, strict=True))
-        for line in [header, *rows]
-    )
-
-
-def output_rows(outputs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of outputs, as strings; λ1 is the largest."""
-    leading = [f"λ{k}" for k in range(1, len(outputs[0]["eigenvalues"]) + 1)]
-    header = ["output", *leading, "λ > 0", "λ < 0", "effective rank", "|linear|", "constant"]
-    return header, [_output_row(output) for output in outputs]
-
-
-def truncation_rows(
-    truncation: Sequence[Mapping[str, Any]],
-) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the table of truncated accuracies, as strings."""
-    rows = [[str(entry["k"]), f"{entry['accuracy']:.4f}"] for entry in truncation]
-    return ["eigenvectors", "accuracy"], rows
 
 
 def check_sentence(check: Mapping[str, Any]) -> str:
@@ -136,18 +142,6 @@ def check_sentence(check: Mapping[str, Any]) -> str:
     )
 
 
-def _output_row(output: Mapping[str, Any]) -> list[str]:
-    return [
-        str(output["output"]),
-        *(f"{value:+.3g}" for value in output["eigenvalues"]),
-        str(output["positive"]),
-        str(output["negative"]),
-        f"{output['effective_rank']:.2f}",
-        f"{output['linear_norm']:.3g}",
-        f"{output['constant']:.3g}",
-    ]
-
-
 def _verdict(metrics: Mapping[str, Any]) -> list[str]:
     lines = []
     if "test_accuracy" in metrics:
@@ -158,19 +152,14 @@ def _verdict(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _outputs(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    note = (
-        "The largest eigenvalues by magnitude. The counts of positive and negative ones leave out "
-        "what rounding could make."
-    )
-    return ["<h2>Outputs</h2>", _table(*output_rows(outputs), caption=note)]
-
-
-def _truncation(truncation: Sequence[Mapping[str, Any]]) -> list[str]:
-    if not truncation:
-        return []
-    caption = "Test accuracy with the first eigenvectors of each output."
-    return ["<h2>Truncated</h2>", _table(*truncation_rows(truncation), caption=caption)]
+def _sections(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield the sections that have a table or a picture."""
+    of = dict(tables(metrics))
+    for name, (heading, figures) in SECTIONS.items():
+        body = [_table(of[name])] if name in of else []
+        body += [_figure(figure, pictures[figure]) for figure in figures if figure in pictures]
+        if body:
+            yield "\n".join([f"<h2>{heading}</h2>", *body])
 
 
 def _settings(metrics: Mapping[str, Any]) -> list[str]:
@@ -180,20 +169,21 @@ def _settings(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _figure(name: str, png: bytes) -> str:
-    heading, caption = CAPTIONS[name]
-    source = b64encode(png).decode()
+    caption, source = escape(CAPTIONS[name]), b64encode(png).decode()
     return (
-        f'<h2>{heading}</h2>\n<figure><img alt="{escape(caption)}" '
-        f'src="data:image/png;base64,{source}">\n<figcaption>{escape(caption)}</figcaption></figure>'
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{source}">\n'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    head = "".join(f'<th scope="col">{escape(entry)}</th>' for entry in header)
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{escape(entry)}</th>' for entry in table.header)
     body = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(entry)}</td>" for entry in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td>{escape(entry)}</td>" for entry in row) + "</tr>"
+        for row in table.rows
     )
     return (
-        f'<div class="scroll" tabindex="0"><table>\n<caption>{escape(caption)}</caption>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        '<figure><div class="scroll" tabindex="0"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>\n"
+        f"<figcaption>{escape(table.caption)}</figcaption></figure>"
     )

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign import safetensors_bytes
 
+from foreign import safetensors_bytes
 from refbilinear import BilinearLayer, BilinearMLP, forward, init_mlp, parameters
 from refbilinear.study import load, save
 from refbilinear.study.checkpoints import model_bytes

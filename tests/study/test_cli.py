@@ -14,13 +14,32 @@ import pytest
 
 import refbilinear
 from refbilinear import BilinearLayer, accuracy, init_mlp, mlp_forward
+from refbilinear.analysis import cosine
 from refbilinear.oracle import vectors
-from refbilinear.study import digits, extras, jobs, load, plots, report, save
+from refbilinear.spec.mlp import fold
+from refbilinear.study import (
+    digits,
+    extras,
+    jobs,
+    load,
+    plots,
+    report,
+    save,
+    sections,
+    tables,
+    training,
+    writing,
+)
 from refbilinear.study.cli import main
 
-PICTURES = {"training.png", "eigenvectors.png", "spectra.png", "truncation.png", "explanation.png"}
+PICTURES = {
+    f"{name}.png"
+    for name in ("training", "eigenvectors", "spectra", "truncation", "explanation", "masks")
+}
+MASKED = ("accuracy", "control_accuracy", "success", "control_success")
 NUMBERS = {"report.html", "metrics.json", "model.npz", "spectrum.npz"}
 TRUNCATION = [{"k": 1, "accuracy": 0.5}, {"k": 5, "accuracy": 0.75}, {"k": 64, "accuracy": 1.0}]
+BEHIND = [{"k": 1, "accuracy": 0.25}, {"k": 32, "accuracy": 1.0}]
 FEW = ["--epochs", "2", "--d-model", "6", "--d-hidden", "5"]
 
 
@@ -49,7 +68,7 @@ def model_file(folder, **changes):
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave the pictures out, which take seconds, where a test is not about them."""
-    monkeypatch.setattr(jobs, "installed", lambda name: name != "matplotlib")
+    monkeypatch.setattr(writing, "installed", lambda name: name != "matplotlib")
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +84,14 @@ def test_the_study_reaches_its_accuracy_and_writes_everything(studied):
     assert names(studied) == PICTURES | NUMBERS
     assert metrics["test_accuracy"] >= 0.97
     assert metrics["check"]["passed"]
-    assert [entry["k"] for entry in metrics["truncation"]] == [1, 2, 3, 5, 10, 64]
-    assert metrics["truncation"][-1]["accuracy"] == metrics["test_accuracy"]
+    for space in ("input space", "model space"):
+        curve = metrics["truncation"][space]
+        assert [entry["k"] for entry in curve] == [1, 2, 3, 5, 10, 20, 30, 64]
+        assert curve[-1]["accuracy"] == metrics["test_accuracy"]
+    assert {entry["example"] for entry in metrics["explained"]} == {0, 2}
+    strongest = {n: np.mean([o[n][-1] for o in metrics["masks"]["outputs"]]) for n in MASKED}
+    assert strongest["accuracy"] < strongest["control_accuracy"] - 0.1
+    assert strongest["success"] > strongest["control_success"] + 0.1
     assert len(metrics["epochs"]) == 60
     assert metrics["settings"]["seed"] == 0
     assert metrics["seconds"]["total"] > metrics["seconds"]["training"] > 0
@@ -96,12 +121,14 @@ def test_the_report_stands_alone(studied):
 
 def test_the_truncation_curve_shows_its_numbers():
     pytest.importorskip("matplotlib")
-    figure = plots.truncation_figure(TRUNCATION)
-    points = figure.axes[0].lines[0].get_xydata()
-    assert points.tolist() == [[1, 0.5], [5, 0.75], [64, 1.0]]
+    figure = plots.truncation_figure({"input space": TRUNCATION, "model space": BEHIND})
+    points = [line.get_xydata().tolist() for line in figure.axes[0].lines[:2]]
+    assert points == [[[1, 0.5], [5, 0.75], [64, 1.0]], [[1, 0.25], [32, 1.0]]]
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["1", "5", "32", "64"]
 
 
-def test_the_same_seed_gives_the_same_bytes(studied, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(studied, undrawn, tmp_path):
     assert run("study", "digits", "--out", tmp_path / "again", "--quiet") == 0
     assert (tmp_path / "again/model.npz").read_bytes() == (studied / "model.npz").read_bytes()
     first, second = (
@@ -141,8 +168,8 @@ def test_every_setting_reaches_the_model(tmp_path, capsys, undrawn):
 
 
 def test_a_failed_check_is_exit_code_1(tmp_path, monkeypatch, capsys, undrawn):
-    right = jobs.check_tensor
-    monkeypatch.setattr(jobs, "check_tensor", lambda *a: right(*a)._replace(passed=False))
+    right = sections.check_tensor
+    monkeypatch.setattr(sections, "check_tensor", lambda *a: right(*a)._replace(passed=False))
     assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 1
     assert "DOES NOT give the forward pass" in capsys.readouterr().out
     assert 'class="verdict failed"' in (tmp_path / "out/report.html").read_text()
@@ -152,7 +179,7 @@ def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys, undrawn)
     out = tmp_path / "out"
     run("study", "digits", "--out", out, "--quiet", *FEW)
     before = {name: (out / name).read_bytes() for name in names(out)}
-    monkeypatch.setattr(jobs, "_fill", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
+    monkeypatch.setattr(writing, "fill", lambda *_: (_ for _ in ()).throw(OSError("disk is full")))
     assert run("study", "digits", "--out", out, "--seed", "9", *FEW) == 2
     assert "disk is full" in capsys.readouterr().err
     assert {name: (out / name).read_bytes() for name in names(out)} == before
@@ -175,7 +202,7 @@ def interrupt_after(monkeypatch, epochs):
         yield from itertools.islice(items, epochs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "progress", interrupted)
+    monkeypatch.setattr(training, "progress", interrupted)
 
 
 def test_an_interrupted_study_keeps_its_last_epoch_and_says_so(tmp_path, monkeypatch, capsys):
@@ -198,7 +225,7 @@ def test_an_interrupted_training_leaves_the_earlier_model(tmp_path, monkeypatch,
 
 
 def test_ctrl_c_while_the_report_is_made_keeps_the_model(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(jobs, "_pictures", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(writing, "fill", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 130
     assert "after epoch 2 of 2: its model is kept" in capsys.readouterr().err
     assert names(tmp_path) == {"out.interrupted.npz"}
@@ -274,7 +301,7 @@ def test_some_outputs_on_data_are_explained_without_truncation(tmp_path, capsys)
     for output in ("0", "1"):
         words = ["--output", output, "--data", data, "--out", tmp_path / "out"]
         assert run("analyze", model, *words) == 0
-        assert "eigenvectors  accuracy" not in capsys.readouterr().out
+        assert "eigenvectors  input space" not in capsys.readouterr().out
         assert "explanation.png" in names(tmp_path / "out")
 
 
@@ -285,8 +312,104 @@ def test_an_example_whose_class_is_not_among_the_outputs_is_still_explained(tmp_
     assert run("analyze", model, *words) == 0
 
 
+def test_a_study_of_seeds_noise_and_few_examples(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    words = ["--runs", "2", "--sweep", "--example", "7"]
+    assert run("study", "digits", "--out", out, *words, *FEW) == 0
+    said = capsys.readouterr().out
+    metrics = json.loads((out / "metrics.json").read_text())
+    drawn = {"seeds.png", "noise.png", "overfitting.png"}
+    assert names(out) - {"masks.png"} == PICTURES - {"masks.png"} | NUMBERS | drawn
+    assert metrics["data"] == "digits"
+    assert metrics["seeds"]["seeds"] == [0, 1]
+    assert metrics["seeds"]["accuracies"][0] == metrics["test_accuracy"]
+    assert [one["noise"] for one in metrics["noise"]] == [0, 0.1, 0.2, 0.4, 0.8]
+    assert [one["train_examples"] for one in metrics["overfitting"]] == [100, 100]
+    assert {one["example"] for one in metrics["explained"]} == {7}
+    assert f"{metrics['seeds']['accuracies'][1]:.4f}" in said
+    html = (out / "report.html").read_text()
+    for heading, _ in report.SECTIONS.values():
+        there = heading != "Likeness" and (
+            heading != "Masks made of the weights" or "masks.png" in names(out)
+        )
+        assert (f"<h2>{heading}</h2>" in html) == there
+
+
+def two_models(folder):
+    for seed, name in ((1, "one"), (2, "two")):
+        save(folder / f"{name}.npz", init_mlp(seed, 9, 5, 4, 3, bias=True))
+    return ["compare", folder / "one.npz", folder / "two.npz"]
+
+
+def test_two_models_are_compared(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    words = two_models(tmp_path)
+    assert run(*words, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr().out
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    a, b = (fold(load(path)) for path in words[1:])
+    assert metrics["likeness"]["cosine"] == cosine(a, b)
+    assert f"Cosine of the two tensors as a whole: {cosine(a, b):+.3f}" in said
+    assert names(tmp_path / "out") == {
+        "report.html",
+        "metrics.json",
+        "likeness.png",
+        "side-by-side.png",
+    }
+    assert run(words[0], words[1], words[1], "--output", "2", "--json", "--image", "1x9") == 0
+    same = json.loads(capsys.readouterr().out)["likeness"]
+    assert (same["outputs"], round(same["cosine"], 12)) == ([2], 1)
+    layers = [BilinearLayer(np.eye(3, 6) + n, np.eye(3, 6) - n) for n in range(2)]
+    for name, layer in zip("ab", layers, strict=True):
+        save(tmp_path / f"{name}.npz", layer)
+    files = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    assert run("compare", *files, "--quiet", "--out", tmp_path / "flat") == 0
+    assert "side-by-side.png" not in names(tmp_path / "flat")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_weights_of_other_code_are_read_by_block_gate_and_name(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    shapes = {"gate_proj": (5, 4), "up_proj": (5, 4), "down_proj": (4, 5)}
+    arrays = {
+        f"model.layers.{i}.mlp.{name}.weight": rng.standard_normal(shape)
+        for i in range(2)
+        for name, shape in shapes.items()
+    }
+    np.savez(tmp_path / "m.npz", **arrays)
+    read = ["analyze", tmp_path / "m.npz", "--json"]
+    assert run(*read, "--layer", "1", "--gate", "ignore") == 0
+    by_layout = json.loads(capsys.readouterr().out)["outputs"]
+    mapped = {"w_left": "gate_proj", "w_right": "up_proj", "w_out": "down_proj"}
+    words = [f"--map={ours}=model.layers.1.mlp.{name}.weight" for ours, name in mapped.items()]
+    assert run(*read, *words) == 0
+    assert json.loads(capsys.readouterr().out)["outputs"] == by_layout
+    assert run(*read, "--layer", "1") == 2
+    assert "is no polynomial" in capsys.readouterr().err
+    assert run("analyze", tmp_path / "m.npz", "--out", tmp_path / "out", *words) == 0
+    assert run(*read, "--layer", "1", "--gate", "ignore", "--out", tmp_path / "out") == 0
+    assert "eigenvectors.png" not in names(tmp_path / "out")  # four channels are no 2x2 image
+
+
+def test_a_data_set_may_be_named(tmp_path, capsys):
+    save(tmp_path / "m.npz", init_mlp(0, 64, 5, 4, 10))
+    assert run("analyze", tmp_path / "m.npz", "--data", "digits", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["check"]["examples"] == 355
+
+
+def test_where_no_mask_can_be_made_the_report_says_why(tmp_path, undrawn):
+    """An output whose form is negative definite has no eigenvector to excite."""
+    model = model_file(tmp_path, w_right=-np.ones((2, 6)))
+    words = ["--data", data_file(tmp_path), "--out", tmp_path / "out", "--quiet"]
+    assert run("analyze", model, *words) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert "positive" in metrics["masks"]["none"]
+    assert "Masks" not in (tmp_path / "out/report.html").read_text()
+
+
 def test_a_square_number_of_inputs_is_an_image(tmp_path, capsys):
-    save(tmp_path / "layer.npz", BilinearLayer(np.ones((7, 9)), np.ones((7, 9))))
+    save(tmp_path / "layer.npz", BilinearLayer(np.ones((2, 9)), np.ones((2, 9))))
     assert run("analyze", tmp_path / "layer.npz") == 0
     assert "effective rank" in capsys.readouterr().out
     assert run("analyze", tmp_path / "layer.npz", "--out", tmp_path / "out", "--quiet") == 0
@@ -371,8 +494,9 @@ KERNEL_JOBS = {
 @pytest.fixture(params=KERNEL_JOBS)
 def no_work(request, tmp_path, monkeypatch):
     """Return the words of a job that fails, in words of its own, once it reads anything."""
-    for reader in ("digits", "load", "staged_folder"):
+    for reader in ("load_dataset", "load"):
         monkeypatch.setattr(jobs, reader, None)
+    monkeypatch.setattr(writing, "staged_folder", None)
     monkeypatch.delitem(sys.modules, "refbilinear.fast", raising=False)
     return KERNEL_JOBS[request.param](tmp_path)
 
@@ -437,7 +561,7 @@ def test_a_reader_that_leaves_is_no_error(monkeypatch, capfd):
     os.close(redirected[0][0])
 
 
-def test_quiet_and_pipes_are_quiet(tmp_path, capsys):
+def test_quiet_and_pipes_are_quiet(tmp_path, undrawn, capsys):
     assert run("study", "digits", "--out", tmp_path / "out", "--quiet", *FEW) == 0
     assert capsys.readouterr() == ("", "")
     assert run("train", data_file(tmp_path), "--out", tmp_path / "m.npz", *FEW) == 0
@@ -460,10 +584,10 @@ def test_a_missing_extra_is_named():
 
 
 def test_a_table_without_rows_is_its_header():
-    assert report.text_table(["a", "bc"], []) == "a  bc"
+    assert tables.text_table(["a", "bc"], []) == "a  bc"
 
 
-def test_a_model_in_the_folder_of_its_report_is_not_lost(tmp_path, capsys):
+def test_a_model_in_the_folder_of_its_report_is_not_lost(tmp_path, undrawn, capsys):
     out = tmp_path / "out"
     run("study", "digits", "--out", out, "--quiet", *FEW)
     before = (out / "model.npz").read_bytes()
@@ -544,7 +668,7 @@ def infinite_file(folder):
 
 
 def wide_file(folder):
-    return model_file(folder, w_left=np.ones((40, 6)), w_right=np.ones((40, 6)))
+    return model_file(folder, w_left=np.ones((80, 6)), w_right=np.ones((80, 6)))
 
 
 def diverging(folder):
@@ -577,6 +701,16 @@ def test_vectors_that_were_changed_are_not_exported(tmp_path, monkeypatch, capsy
 
 
 BAD = {
+    "runs 0": (["study", "digits", "--runs", "0"], "--runs: must be an integer of at least 1; got 0"),
+    "an example that is not there": (["study", "digits", "--example", "355", *FEW, "--out", "out"], "examples must lie in 0..354; got 355"),
+    "map of one word": (["analyze", model_file, "--map", "w_left"], "--map: must be OURS=THEIRS, as in w_left=mlp.w.weight[left]; got w_left"),
+    "map of no parameter": (["analyze", model_file, "--map", "weight=w_left"], "weight"),
+    "gate": (["analyze", model_file, "--gate", "open"], "--gate: invalid choice: 'open'"),
+    "data by no name": (["analyze", model_file, "--data", "imagenet"], "imagenet is neither a file or folder nor one of digits, mnist, fashion-mnist"),
+    "one model": (["compare", model_file], "required: MODEL"),
+    "models of two sizes": (
+        ["compare", model_file, lambda folder: two_models(folder)[1]],
+        "one.npz must have the inputs, outputs and dtype of"),
     "no such command": (["stduy"], "invalid choice: 'stduy'"),
     "no such data": (["study", "imagenet"], "invalid choice: 'imagenet'"),
     "no such action": (["vectors", "improt", "out"], "invalid choice: 'improt'"),
@@ -613,7 +747,7 @@ BAD = {
     "model is data": (["analyze", data_file], "it must hold w_left, or layers.0.w_left; it holds x, y"),
     "model is deep": (["analyze", deep_file], "model must have one layer to be one bilinear layer; got 2"),
     "model is infinite": (["analyze", infinite_file], "model.npz: w_left must be finite; got inf at (0, 0)"),
-    "model is wide": (["analyze", wide_file], "the model has 40 outputs: choose some with --output"),
+    "model is wide": (["analyze", wide_file], "the model has 80 outputs: choose some with --output"),
     "output": (["analyze", model_file, "--output", "2"], "output must lie in 0..1; got 2"),
     "output -1": (["analyze", model_file, "--output", "-1"], "at least 0; got -1"),
     "image": (["analyze", model_file, "--image", "3x3"], "--image must have 6 pixels in all; got 3x3"),

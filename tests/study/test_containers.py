@@ -9,8 +9,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from foreign import llama_bytes, llama_header, safetensors_bytes, with_header
 
+from foreign import llama_bytes, llama_header, safetensors_bytes, with_header
 from refbilinear.study import files
 from refbilinear.study.containers import read_arrays
 from refbilinear.study.torch_files import _require_safe

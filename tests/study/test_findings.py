@@ -12,6 +12,7 @@ from refbilinear import (
     mlp_forward,
     quadratic_form,
 )
+from refbilinear.analysis import attack, model_space_masks
 from refbilinear.oracle.bounds import gamma
 from refbilinear.spec.mlp import fold
 from refbilinear.study import findings
@@ -64,6 +65,49 @@ def test_all_eigenvectors_give_the_model_and_fewer_are_counted_once():
     curve = findings.truncated_accuracy(found, X, LABELS)
     assert [k for k, _ in curve] == [1, 2, 3, 5, 7]
     assert curve[-1][1] == 1.0
+
+
+def test_behind_the_embedding_fewer_eigenvectors_are_all():
+    curve = findings.truncated_behind_embedding(MODEL, X, LABELS)
+    assert [k for k, _ in curve] == [1, 2, 3, 5]
+    assert curve[-1][1] == 1.0
+    bare = BilinearMLP(None, MODEL.layers, MODEL.w_head, MODEL.residual)
+    behind = X @ MODEL.w_embed.T
+    assert findings.truncated_behind_embedding(bare, behind, LABELS) == curve
+
+
+def test_the_first_right_and_the_first_wrong_example_are_explained():
+    found = findings.examine(fold(MODEL), range(3))
+    wrong = LABELS.copy()
+    wrong[4] = (wrong[4] + 1) % 3
+    assert [(e.example, e.output) for e in findings.explained(MODEL, found, X, LABELS)] == [
+        (0, LABELS[0])
+    ]
+    explained = findings.explained(MODEL, found, X, wrong)
+    assert [(e.example, e.output, e.label) for e in explained] == [
+        (0, LABELS[0], LABELS[0]),
+        (4, wrong[4], wrong[4]),
+        (4, LABELS[4], wrong[4]),
+    ]
+    chosen = findings.explained(MODEL, found[:2], X, LABELS, [5, 6, 7])
+    assert [e.example for e in chosen] == [n for n in (5, 6, 7) if LABELS[n] < 2]
+    assert len(findings.explained(MODEL, found, X, wrong, [4] * 9)) == findings.MOST_EXAMPLES
+    for number in (-1, 11):
+        with pytest.raises(ValueError, match=rf"examples must lie in 0\.\.10; got {number}"):
+            findings.explained(MODEL, found, X, LABELS, [3, number])
+
+
+def test_masks_are_those_of_the_analysis_on_the_first_examples():
+    x = np.tile(X, (100, 1))
+    labels = mlp_forward(MODEL, x).argmax(axis=1)
+    masks = model_space_masks(MODEL, [0, 2]).masks
+    for found, mask in zip(findings.attacks(MODEL, [0, 2], x, labels), masks, strict=True):
+        sigmas = [strength * x[:1000].std() for strength in findings.STRENGTHS]
+        attacked = attack(MODEL, x[:1000], labels[:1000], mask, found.output, sigmas, 3)
+        assert np.array_equal(found.mask, mask)
+        assert np.array_equal(found.curve.success, attacked.mask.success)
+        assert len(found.controls) == 3
+        assert np.array_equal(found.controls[2].accuracy, attacked.controls[2].accuracy)
 
 
 def test_truncation_keeps_the_linear_and_the_constant_part():

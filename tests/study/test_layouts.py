@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from foreign import llama_bytes, safetensors_bytes
 
+from foreign import llama_bytes, safetensors_bytes
 from refbilinear import BilinearLayer, BilinearMLP, forward, mlp_forward, parameters
 from refbilinear.study import load
 from refbilinear.study.files import npz_bytes
