@@ -29,6 +29,8 @@ class Variation(NamedTuple):
     trained: Trained
     effective_rank: float
     """The mean over outputs."""
+    names: list[str]
+    """Of the outputs."""
     leading: Array
     """(d_out, d_in), of each output the eigenvector of its largest eigenvalue, of positive sum."""
 
@@ -83,7 +85,8 @@ def other_noise(data: Dataset, settings: Settings, out: Path, talk: Talk) -> lis
 
 def too_few(data: Dataset, settings: Settings, out: Path, talk: Talk) -> list[Variation]:
     """Train on a few examples of each class: without noise and decay, and with those asked for."""
-    few = Dataset(*_first_of_each(data), data.x_test, data.y_test)
+    x, y = _first_of_each(data)
+    few = data._replace(x=x, y=y)
     bare = settings._replace(noise=0.0, weight_decay=0.0)
     return [
         _vary("no noise, no decay", few, bare, out, talk),
@@ -100,11 +103,12 @@ def _first_of_each(data: Dataset) -> tuple[Array, Any]:
 
 def _vary(words: str, data: Dataset, settings: Settings, out: Path, talk: Talk) -> Variation:
     trained = train_with_progress(data, settings, out, talk, f"training, {words}")
-    findings = examine(fold(trained.model), range(data.classes))
+    findings = examine(fold(trained.model), range(data.classes), data.names)
     rank = float(np.mean([found.effective_rank for found in findings]))
     leading = np.stack([_leading(found) for found in findings])
+    names = [found.name for found in findings]
     return Variation(
-        words, settings.noise, settings.weight_decay, len(data.x), trained, rank, leading
+        words, settings.noise, settings.weight_decay, len(data.x), trained, rank, names, leading
     )
 
 

@@ -44,6 +44,8 @@ class OutputFinding(NamedTuple):
     form: QuadraticForm
     spectrum: Spectrum
     effective_rank: float
+    name: str
+    """Of its class, or its number."""
 
 
 class Check(NamedTuple):
@@ -61,6 +63,8 @@ class Explanation(NamedTuple):
 
     example: int
     output: int
+    name: str
+    """Of the output."""
     label: int
     value: float
     x: Array
@@ -76,13 +80,23 @@ class MaskFinding(NamedTuple):
     """A mask, what it does at each of `STRENGTHS`, and what permuted copies of it do."""
 
     output: int
+    name: str
     mask: Array
     curve: Curve
     controls: tuple[Curve, ...]
 
 
-def examine(layer: BilinearLayer, outputs: Iterable[int]) -> list[OutputFinding]:
+def examine(
+    layer: BilinearLayer, outputs: Iterable[int], names: Sequence[str] = ()
+) -> list[OutputFinding]:
     """Return the form and the spectrum of each of the given outputs of a layer.
+
+    Parameters
+    ----------
+    layer : BilinearLayer
+    outputs : iterable of int
+    names : sequence of str
+        Of all outputs, where they have some.
 
     Raises
     ------
@@ -97,17 +111,18 @@ def examine(layer: BilinearLayer, outputs: Iterable[int]) -> list[OutputFinding]
     """
     for name, array in parameters(layer).items():
         require_finite(name, array)
-    return [_examine_output(layer, output) for output in outputs]
+    return [_examine_output(layer, output, names) for output in outputs]
 
 
-def _examine_output(layer: BilinearLayer, output: int) -> OutputFinding:
+def _examine_output(layer: BilinearLayer, output: int, names: Sequence[str]) -> OutputFinding:
     if not 0 <= output < layer.d_out:
         raise ValueError(f"output must lie in 0..{layer.d_out - 1}; got {output}")
     u = np.zeros(layer.d_out, layer.dtype)
     u[output] = 1
     form = output_form(layer, u)
     spectrum = eigendecompose(form.matrix)
-    return OutputFinding(output, form, spectrum, effective_rank(spectrum.eigenvalues))
+    name = names[output] if output < len(names) else str(output)
+    return OutputFinding(output, form, spectrum, effective_rank(spectrum.eigenvalues), name)
 
 
 def check_tensor(model: BilinearMLP, x: Array, kernel: ModuleType = tensor) -> Check:
@@ -212,6 +227,7 @@ def explain(found: OutputFinding, x: Array, label: int, example: int = 0) -> Exp
     return Explanation(
         example=example,
         output=found.output,
+        name=found.name,
         label=label,
         value=float(of_inputs.sum() + form.constant),
         x=x,
@@ -269,7 +285,7 @@ def _telling(labels: NDArray[np.intp], answers: Array, outputs: list[int]) -> li
 
 
 def attacks(
-    model: BilinearMLP, outputs: Sequence[int], x: Array, labels: NDArray[np.intp]
+    model: BilinearMLP, findings: Sequence[OutputFinding], x: Array, labels: NDArray[np.intp]
 ) -> list[MaskFinding]:
     """Return, of each output, the mask of its leading eigenvector and what it does to a data set.
 
@@ -279,7 +295,8 @@ def attacks(
     Parameters
     ----------
     model : BilinearMLP
-    outputs : sequence of int
+    findings : sequence of OutputFinding
+        The outputs.
     x : (n, d_in) array
         Of which the first 1000 are used.
     labels : (n,) array of integers
@@ -291,11 +308,14 @@ def attacks(
     """
     x, labels = x[:ATTACKED], labels[:ATTACKED]
     sigmas = [float(strength * x.std()) for strength in STRENGTHS]
-    masks = model_space_masks(model, outputs).masks
+    masks = model_space_masks(model, [found.output for found in findings]).masks
     return [
-        MaskFinding(o, mask, *attack(model, x, labels, mask, o, sigmas, CONTROLS))
-        for o, mask in zip(outputs, masks, strict=True)
-    ]
+        MaskFinding(
+            found.output, found.name, mask,
+            *attack(model, x, labels, mask, found.output, sigmas, CONTROLS),
+        )
+        for found, mask in zip(findings, masks, strict=True)
+    ]  # fmt: skip
 
 
 def summary(findings: Sequence[OutputFinding], top: int = 5) -> list[dict[str, Any]]:
@@ -310,6 +330,7 @@ def _summary(found: OutputFinding, top: int) -> dict[str, Any]:
     noise = EIGH_RATIO * len(eigenvalues) * 2 * unit * _norm(eigenvalues)
     return {
         "output": found.output,
+        "name": found.name,
         "eigenvalues": [float(value) for value in eigenvalues[:top]],
         "positive": int((eigenvalues > noise).sum()),
         "negative": int((eigenvalues < -noise).sum()),

@@ -62,7 +62,7 @@ def study(
         with kept_if_interrupted(trained, settings.epochs, out):
             model, seconds = trained.model, {"training": time.perf_counter() - started}
             write_file(folder / "model.npz", model_bytes(model))
-            findings = _examine(fold(model), range(data.classes), talk)
+            findings = _examine(fold(model), range(data.classes), talk, data.names)
             parts = [
                 sections.training(settings, trained, data),
                 sections.outputs(findings, data.image),
@@ -138,7 +138,8 @@ def analyze_file(
     data = None if data_name is None else _fitting_data(data_name, layer)
     shape = _image_shape(image or (data and data.image), layer.d_in, choices.get("layer") is None)
     with writing.report_folder(out) as folder:
-        findings = _examine(layer, _chosen_outputs(outputs, layer.d_out), talk)
+        chosen, names = _chosen_outputs(outputs, layer.d_out), data.names if data else ()
+        findings = _examine(layer, chosen, talk, names)
         parts = [sections.outputs(findings, shape, top)]
         if data is not None:
             parts += _on_data(model, findings, data, shape, kernel, examples)
@@ -252,9 +253,11 @@ def _kernel() -> dict[str, Any]:
     }
 
 
-def _examine(layer: BilinearLayer, outputs: Sequence[int], talk: Talk) -> list[OutputFinding]:
+def _examine(
+    layer: BilinearLayer, outputs: Sequence[int], talk: Talk, names: Sequence[str] = ()
+) -> list[OutputFinding]:
     """Examine outputs, with progress: each is an eigenproblem of the size of the input."""
-    return examine(layer, progress(outputs, len(outputs), "spectra", quiet=talk.quiet))
+    return examine(layer, progress(outputs, len(outputs), "spectra", quiet=talk.quiet), names)
 
 
 def _about(command: str, kernel: ModuleType = tensor) -> dict[str, Any]:

@@ -67,8 +67,9 @@ def _eigenvector_row(row: Array, found: OutputFinding, shape: tuple[int, int]) -
     for axes, k in panels:
         _image(axes, vectors[:, k].reshape(shape))
         axes.set_title(f"λ = {eigenvalues[k]:+.3g}", fontsize=8)
-    name = {"transform": row[0].transAxes, "fontsize": 13, "ha": "right", "va": "center"}
-    row[0].text(-0.25, 0.5, str(found.output), **name)
+    size = 13 if len(found.name) < 3 else 8
+    name = {"transform": row[0].transAxes, "fontsize": size, "ha": "right", "va": "center"}
+    row[0].text(-0.25, 0.5, found.name, **name)
 
 
 def spectra(findings: Sequence[OutputFinding]) -> bytes:
@@ -81,7 +82,7 @@ def spectra(findings: Sequence[OutputFinding]) -> bytes:
         axes.set_axis_off()
     for axes, found in zip(grid.flat, findings, strict=False):
         _stems(axes, found.spectrum.eigenvalues[:SHOWN])
-        axes.set_title(f"output {found.output}, rank {found.effective_rank:.1f}", fontsize=9)
+        axes.set_title(f"{_called(found.name)}, rank {found.effective_rank:.1f}", fontsize=9)
     figure.supxlabel("eigenvalue, by magnitude", fontsize=10)
     figure.supylabel("λ", fontsize=10)
     return _png(figure)
@@ -132,10 +133,10 @@ def _explanation_row(
         shown = _image(middle, parts.of_inputs.reshape(shape))
         figure.colorbar(shown, ax=middle, shrink=0.8)
     left.set_title(f"test example {parts.example},\nof class {parts.label}", fontsize=10)
-    middle.set_title(f"what each input adds\nto output {parts.output}", fontsize=10)
+    middle.set_title(f"what each input adds\nto {_called(parts.name)}", fontsize=10)
     _stems(right, parts.of_eigenvectors[:SHOWN])
     rest = parts.of_linear + parts.of_constant
-    words = f"what each eigenvector adds to output {parts.output}"
+    words = f"what each eigenvector adds to {_called(parts.name)}"
     right.set_title(f"{words}\n(with {rest:.2f} beside it: {parts.value:.2f})", fontsize=10)
     right.set_xlabel("eigenvector, by |λ|")
 
@@ -162,7 +163,7 @@ def masks(found: Sequence[MaskFinding], shape: tuple[int, int] | None) -> bytes:
 def _leading_row(row: Array, found: Sequence[MaskFinding], shape: tuple[int, int]) -> None:
     for axes, one in zip(row, found, strict=True):
         _image(axes, one.mask.reshape(shape))
-        axes.set_title(f"for {one.output}", fontsize=9)
+        axes.set_title(f"for {one.name}", fontsize=8)
 
 
 def likenesses(found: Sequence[Likeness]) -> bytes:
@@ -209,7 +210,7 @@ def side_by_side(
 def _strongest_row(row: Array, found: OutputFinding, shape: tuple[int, int]) -> None:
     for k, axes in enumerate(row):
         _image(axes, found.spectrum.eigenvectors[:, k].reshape(shape))
-        axes.set_title(f"{found.output}: λ = {found.spectrum.eigenvalues[k]:+.3g}", fontsize=8)
+        axes.set_title(f"{found.name}: λ = {found.spectrum.eigenvalues[k]:+.3g}", fontsize=8)
 
 
 def noise_sweep(found: Sequence[Variation], shape: tuple[int, int] | None) -> bytes:
@@ -266,13 +267,17 @@ def _leading_rows(figure: Any, found: Sequence[Variation], shape: tuple[int, int
     if shape is None:
         return
     grid = figure.subplots(len(found), len(found[0].leading), squeeze=False)
-    for output, axes in enumerate(grid[0]):
-        axes.set_title(str(output), fontsize=9)
+    for axes, name in zip(grid[0], found[0].names, strict=True):
+        axes.set_title(name, fontsize=8)
     for row, one in zip(grid, found, strict=True):
         for axes, vector in zip(row, one.leading, strict=True):
             _image(axes, vector.reshape(shape))
         at = {"transform": row[0].transAxes, "fontsize": 9, "ha": "right", "va": "center"}
         row[0].text(-0.1, 0.5, one.words, **at)
+
+
+def _called(name: str) -> str:
+    return f"output {name}" if name.isdecimal() else name
 
 
 def _stems(axes: "Axes", values: Array) -> None:

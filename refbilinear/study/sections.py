@@ -105,9 +105,8 @@ def masks(
     model: BilinearMLP, findings: Sequence[OutputFinding], data: Dataset, shape: Shape
 ) -> Section:
     """Return what masks made of the weights do to the test examples, or why there are none."""
-    numbers = [found.output for found in findings]
     try:
-        found = attacks(model, numbers, data.x_test, data.y_test)
+        found = attacks(model, findings, data.x_test, data.y_test)
     except ValueError as error:
         return Section({"masks": {"none": str(error)}})
     entries = {"strengths": list(STRENGTHS), "outputs": [_mask_entry(one) for one in found]}

@@ -53,7 +53,7 @@ def _outputs(outputs: Sequence[Metrics]) -> Table:
 
 def _output_row(output: Metrics) -> list[str]:
     return [
-        str(output["output"]),
+        output["name"],
         *(f"{value:+.3g}" for value in output["eigenvalues"]),
         str(output["positive"]),
         str(output["negative"]),

@@ -15,7 +15,7 @@ from refbilinear.study.training import Settings, train_with_progress
 RNG = np.random.default_rng(3)
 X = RNG.random((90, 6))
 Y = (X[:, 0] > X[:, 1]).astype(np.intp) + (X[:, 2] > 0.7)
-DATA = Dataset(X[:70], Y[:70], X[70:], Y[70:], image=(2, 3))
+DATA = Dataset(X[:70], Y[:70], X[70:], Y[70:], (2, 3), ("none", "one", "both"))
 SETTINGS = Settings(
     seed=4, epochs=3, d_model=5, d_hidden=7, batch_size=8, noise=0.1, dtype="float64"
 )
@@ -61,6 +61,7 @@ def test_other_noise_is_all_that_differs(out):
         of = examine(fold(by_hand), range(3))
         assert one.effective_rank == np.mean([each.effective_rank for each in of])
         assert one.examples == 70
+        assert one.names == ["none", "one", "both"]
         for vector, each in zip(one.leading, of, strict=True):
             matrix = each.form.matrix
             assert vector.sum() >= 0

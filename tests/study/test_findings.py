@@ -100,11 +100,13 @@ def test_the_first_right_and_the_first_wrong_example_are_explained():
 def test_masks_are_those_of_the_analysis_on_the_first_examples():
     x = np.tile(X, (100, 1))
     labels = mlp_forward(MODEL, x).argmax(axis=1)
+    of = findings.examine(fold(MODEL), [0, 2], ["shirt", "coat", "bag"])
     masks = model_space_masks(MODEL, [0, 2]).masks
-    for found, mask in zip(findings.attacks(MODEL, [0, 2], x, labels), masks, strict=True):
+    for found, mask in zip(findings.attacks(MODEL, of, x, labels), masks, strict=True):
         sigmas = [strength * x[:1000].std() for strength in findings.STRENGTHS]
         attacked = attack(MODEL, x[:1000], labels[:1000], mask, found.output, sigmas, 3)
         assert np.array_equal(found.mask, mask)
+        assert found.name == ("shirt" if found.output == 0 else "bag")
         assert np.array_equal(found.curve.success, attacked.mask.success)
         assert len(found.controls) == 3
         assert np.array_equal(found.controls[2].accuracy, attacked.controls[2].accuracy)
