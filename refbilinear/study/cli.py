@@ -70,8 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(kind: str, error: BaseException | str) -> None:
-    words = str(error) or type(error).__name__
-    print(f"refbilinear: {kind}: {words}", file=sys.stderr)
+    words = [str(error) or type(error).__name__, *getattr(error, "__notes__", ())]
+    print(f"refbilinear: {kind}: {'; '.join(words)}", file=sys.stderr)
 
 
 def _study(options: argparse.Namespace) -> int:
@@ -122,7 +122,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _choices(options: argparse.Namespace) -> dict[str, Any]:
     """Return how a model file is read."""
-    return {"layer": options.layer, "gate": options.gate, "mapping": dict(options.map) or None}
+    mapping = dict(options.map)
+    if len(mapping) < len(options.map):
+        raise ValueError("--map must name each parameter once")
+    return {"layer": options.layer, "gate": options.gate, "mapping": mapping or None}
 
 
 def _export(options: argparse.Namespace) -> int:
@@ -293,7 +296,7 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def _add_example(command: argparse.ArgumentParser) -> None:
-    words = "a test example to explain, from 0; may be repeated (default: a right and a wrong one)"
+    words = "a test example to explain, from 0; repeated for more (default: the first, a wrong one)"
     command.add_argument(
         "--example", type=_count, action="append", default=[], metavar="N", help=words
     )

@@ -403,6 +403,8 @@ def _enter_examples(
         raise ValueError(f"{x_name} must hold at least one number; got shape {x.shape}")
     labels = arrays[y_name]
     largest = int(labels.max()) if labels.size and labels.dtype.kind in "iu" else 0
+    if largest >= 2**31:  # it would not fit an index, and wrap
+        raise ValueError(f"{y_name} must be classes, numbered from 0; got {largest}")
     y = enter_labels(labels, len(x), largest + 1, name=y_name)
     require_finite(x_name, x)
     with np.errstate(over="ignore"):

@@ -1,7 +1,6 @@
 """More trainings beside the one that is read: other seeds, other noise, too few examples."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +49,6 @@ def other_seeds(
     data: Dataset,
     settings: Settings,
     runs: int,
-    out: Path,
     talk: Talk,
 ) -> Seeds:
     """Train with the following seeds too, and compare every two models.
@@ -66,7 +64,7 @@ def other_seeds(
     """
     seeds = [settings.seed + i for i in range(runs)]
     trained = [first] + [
-        train_with_progress(data, settings._replace(seed=seed), out, talk, f"training, seed {seed}")
+        train_with_progress(data, settings._replace(seed=seed), talk, f"training, seed {seed}")
         for seed in seeds[1:]
     ]
     layers = [fold(one.model) for one in trained]
@@ -75,24 +73,27 @@ def other_seeds(
     return Seeds(seeds, shares, mutual(layers, findings))
 
 
-def other_noise(data: Dataset, settings: Settings, out: Path, talk: Talk) -> list[Variation]:
+def other_noise(data: Dataset, settings: Settings, talk: Talk) -> list[Variation]:
     """Train with each noise of `NOISES`, all else the same."""
     return [
-        _vary(f"noise {noise:g}", data, settings._replace(noise=noise), out, talk)
-        for noise in NOISES
+        _vary(f"noise {noise:g}", data, settings._replace(noise=noise), talk) for noise in NOISES
     ]
 
 
-def too_few(data: Dataset, settings: Settings, out: Path, talk: Talk) -> list[Variation]:
-    """Train on a few examples of each class: without noise and decay, and with those asked for."""
+def too_few(data: Dataset, settings: Settings, talk: Talk) -> list[Variation]:
+    """Train on a few examples of each class: without noise and decay, and with those asked for.
+
+    In four batches an epoch and five times as many epochs: large batches of few examples would be
+    few steps, too few to overfit.
+    """
     x, y = _first_of_each(data)
     few = data._replace(x=x, y=y)
+    batch = min(settings.batch_size, max(1, len(x) // 4))
+    settings = settings._replace(batch_size=batch, epochs=5 * settings.epochs)
     bare = settings._replace(noise=0.0, weight_decay=0.0)
     return [
-        _vary("no noise, no decay", few, bare, out, talk),
-        _vary(
-            f"noise {settings.noise:g}, decay {settings.weight_decay:g}", few, settings, out, talk
-        ),
+        _vary("no noise, no decay", few, bare, talk),
+        _vary(f"noise {settings.noise:g}, decay {settings.weight_decay:g}", few, settings, talk),
     ]
 
 
@@ -101,8 +102,8 @@ def _first_of_each(data: Dataset) -> tuple[Array, Any]:
     return data.x[chosen], data.y[chosen]
 
 
-def _vary(words: str, data: Dataset, settings: Settings, out: Path, talk: Talk) -> Variation:
-    trained = train_with_progress(data, settings, out, talk, f"training, {words}")
+def _vary(words: str, data: Dataset, settings: Settings, talk: Talk) -> Variation:
+    trained = train_with_progress(data, settings, talk, f"training, {words}")
     findings = examine(fold(trained.model), range(data.classes), data.names)
     rank = float(np.mean([found.effective_rank for found in findings]))
     leading = np.stack([_leading(found) for found in findings])

@@ -33,6 +33,9 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:  # of a full disk, which names no file
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -31,8 +31,11 @@ RANKS = (1, 2, 3, 5, 10, 20, 30)
 STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Of masks, as standard deviations of what is added to each input, over that of the inputs."""
 
-ATTACKED, CONTROLS = 1000, 3
-"""How many test examples a mask is tried on, and how many permuted copies beside it."""
+CONTROLS = 3
+"""How many permuted copies of a mask stand beside it."""
+
+JUDGED = 1000
+"""How many test examples, evenly spread, the tensor is checked and masks are tried on."""
 
 MOST_EXAMPLES = 6
 
@@ -123,6 +126,19 @@ def _examine_output(layer: BilinearLayer, output: int, names: Sequence[str]) -> 
     spectrum = eigendecompose(form.matrix)
     name = names[output] if output < len(names) else str(output)
     return OutputFinding(output, form, spectrum, effective_rank(spectrum.eigenvalues), name)
+
+
+def spread_out(x: Array, labels: NDArray[np.intp]) -> tuple[Array, NDArray[np.intp]]:
+    """Return at most `JUDGED` examples, evenly spread.
+
+    Examples
+    --------
+    >>> x, labels = spread_out(np.arange(2500.0)[:, None], np.arange(2500))
+    >>> labels[:3], len(labels)
+    (array([0, 3, 6]), 834)
+    """
+    step = -(-len(x) // JUDGED)
+    return x[::step], labels[::step]
 
 
 def check_tensor(model: BilinearMLP, x: Array, kernel: ModuleType = tensor) -> Check:
@@ -255,39 +271,49 @@ def explained(
     x : (n, d_in) array
     labels : (n,) array of integers
     chosen : sequence of int
-        Numbers of examples. If there are none: the first whose class is among the outputs, and the
-        first of these that the model gets wrong.
+        Numbers of examples, at most six. If there are none: the first whose class is among the
+        outputs, and the first of these that the model gets wrong.
 
     Raises
     ------
     ValueError
-        For an example that is not there.
+        For an example that is not there, and for too many.
     """
     of = {found.output: found for found in findings}
     answers = mlp_forward(model, x).argmax(axis=1)
-    for number in chosen:
-        if not 0 <= number < len(x):
-            raise ValueError(f"examples must lie in 0..{len(x) - 1}; got {number}")
-    pairs = [
-        (number, output)
-        for number in chosen or _telling(labels, answers, list(of))
-        for output in dict.fromkeys((int(labels[number]), int(answers[number])))
-        if output in of
+    require_examples(chosen, len(x))
+    return [
+        explain(of[output], x[n], int(labels[n]), n)
+        for n in chosen or _telling(labels, answers, list(of))
+        for output in _at_stake(int(labels[n]), int(answers[n]), list(of))
     ]
-    return [explain(of[o], x[n], int(labels[n]), n) for n, o in pairs[:MOST_EXAMPLES]]
+
+
+def require_examples(chosen: Sequence[int], count: int) -> None:
+    """Raise ValueError for the number of an example that is not there, and for too many."""
+    if len(chosen) > MOST_EXAMPLES:
+        raise ValueError(f"at most {MOST_EXAMPLES} examples are explained; got {len(chosen)}")
+    for number in chosen:
+        if not 0 <= number < count:
+            raise ValueError(f"examples must lie in 0..{count - 1}; got {number}")
+
+
+def _at_stake(label: int, answer: int, outputs: list[int]) -> list[int]:
+    """Return the outputs of the class and of the answer; where they were not chosen, the first."""
+    return [o for o in dict.fromkeys((label, answer)) if o in outputs] or outputs[:1]
 
 
 def _telling(labels: NDArray[np.intp], answers: Array, outputs: list[int]) -> list[int]:
     """Return the first example whose class is among outputs, and the first of a wrong answer."""
     there = np.isin(labels, outputs)
     firsts = (np.flatnonzero(where)[:1] for where in (there, there & (answers != labels)))
-    return list(dict.fromkeys(np.concatenate(list(firsts)).tolist()))
+    return list(dict.fromkeys(np.concatenate(list(firsts)).tolist())) or [0]
 
 
 def attacks(
     model: BilinearMLP, findings: Sequence[OutputFinding], x: Array, labels: NDArray[np.intp]
 ) -> list[MaskFinding]:
-    """Return, of each output, the mask of its leading eigenvector and what it does to a data set.
+    """Return, of each output, the mask of its most positive eigenvector, and what it does.
 
     The masks excite one eigenvector of model space each and none of the others (Pearce et al.
     2025).
@@ -298,15 +324,14 @@ def attacks(
     findings : sequence of OutputFinding
         The outputs.
     x : (n, d_in) array
-        Of which the first 1000 are used.
     labels : (n,) array of integers
 
     Raises
     ------
     ValueError
-        Where the eigenvectors depend on each other, or an output has no positive eigenvalue.
+        Where the eigenvectors depend on each other, an output has no positive eigenvalue, or all
+        examples are of one class.
     """
-    x, labels = x[:ATTACKED], labels[:ATTACKED]
     sigmas = [float(strength * x.std()) for strength in STRENGTHS]
     masks = model_space_masks(model, [found.output for found in findings]).masks
     return [
@@ -323,17 +348,23 @@ def summary(findings: Sequence[OutputFinding], top: int = 5) -> list[dict[str, A
     return [_summary(found, top) for found in findings]
 
 
-def _summary(found: OutputFinding, top: int) -> dict[str, Any]:
-    """Return one row; signs are counted where rounding in `eigh` cannot have made them."""
+def significant(found: OutputFinding) -> NDArray[np.bool_]:
+    """Return which eigenvalues are larger than rounding in `eigh` can have made them."""
     eigenvalues = found.spectrum.eigenvalues
     unit = np.finfo(eigenvalues.dtype).eps / 2
     noise = EIGH_RATIO * len(eigenvalues) * 2 * unit * _norm(eigenvalues)
+    there: NDArray[np.bool_] = np.abs(eigenvalues) > noise
+    return there
+
+
+def _summary(found: OutputFinding, top: int) -> dict[str, Any]:
+    eigenvalues, there = found.spectrum.eigenvalues, significant(found)
     return {
         "output": found.output,
         "name": found.name,
         "eigenvalues": [float(value) for value in eigenvalues[:top]],
-        "positive": int((eigenvalues > noise).sum()),
-        "negative": int((eigenvalues < -noise).sum()),
+        "positive": int((eigenvalues[there] > 0).sum()),
+        "negative": int((eigenvalues[there] < 0).sum()),
         "effective_rank": found.effective_rank,
         "linear_norm": _norm(found.form.linear),
         "constant": float(found.form.constant),

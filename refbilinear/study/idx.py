@@ -15,7 +15,7 @@ Stream = BufferedReader | gzip.GzipFile
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_AXES = 8
 # A gzip does not say what it unpacks to; MNIST unpacks to 47 MB.
-LARGEST_UNPACKED_BYTES = 2**30
+LARGEST_UNPACKED_BYTES = 2**28
 GZIP = b"\x1f\x8b"
 CHUNK_BYTES = 2**20
 
@@ -37,7 +37,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     ------
     ValueError
         For a file that is no IDX file, is truncated or damaged, holds more or less than its header
-        claims, or is a gzip that claims more than 1 GiB.
+        claims, or is a gzip that claims more than 256 MiB.
     OSError
         If the file cannot be read.
 

@@ -21,11 +21,11 @@ from refbilinear.study.checkpoints import load, model_bytes, save
 from refbilinear.study.datasets import Dataset, load_dataset, read_dataset
 from refbilinear.study.extras import Talk, installed, progress
 from refbilinear.study.files import read_npz, require_writable, write_file
-from refbilinear.study.findings import OutputFinding, examine
+from refbilinear.study.findings import OutputFinding, examine, require_examples
 from refbilinear.study.layouts import is_ours
 from refbilinear.study.likeness import likeness
 from refbilinear.study.sections import Section
-from refbilinear.study.training import Settings, Trained, kept_if_interrupted, train_with_progress
+from refbilinear.study.training import Settings, Trained, kept_if_it_fails, train_with_progress
 from refbilinear.threads import usable_cores
 
 KERNELS = {"spec": "refbilinear.spec.tensor", "fast": "refbilinear.fast"}
@@ -57,9 +57,10 @@ def study(
     """
     started = time.perf_counter()
     data = load_dataset(name, settings.dtype)
+    require_examples(examples, len(data.x_test))
     with writing.study_folder(out) as folder:
-        trained = train_with_progress(data, settings, out, talk)
-        with kept_if_interrupted(trained, settings.epochs, out):
+        trained = train_with_progress(data, settings, talk, out=out)
+        with kept_if_it_fails(trained, settings.epochs, out):
             model, seconds = trained.model, {"training": time.perf_counter() - started}
             write_file(folder / "model.npz", model_bytes(model))
             findings = _examine(fold(model), range(data.classes), talk, data.names)
@@ -67,7 +68,7 @@ def study(
                 sections.training(settings, trained, data),
                 sections.outputs(findings, data.image),
                 *_on_data(model, findings, data, data.image, kernel, examples),
-                *_experiments(trained, findings, data, settings, out, talk, runs, sweep),
+                *_experiments(trained, findings, data, settings, talk, runs, sweep),
             ]
             metrics = _about("study", kernel) | {"data": name} | writing.merged(parts)
             metrics["seconds"] = seconds | {"total": time.perf_counter() - started}
@@ -83,19 +84,16 @@ def _experiments(
     findings: Sequence[OutputFinding],
     data: Dataset,
     settings: Settings,
-    out: Path,
     talk: Talk,
     runs: int,
     sweep: bool,
 ) -> Iterator[Section]:
     """Yield what other trainings show, where they are asked for."""
     if runs > 1:
-        yield sections.seeds(
-            experiments.other_seeds(trained, findings, data, settings, runs, out, talk)
-        )
+        yield sections.seeds(experiments.other_seeds(trained, findings, data, settings, runs, talk))
     if sweep:
-        yield sections.noise(experiments.other_noise(data, settings, out, talk), data.image)
-        yield sections.overfitting(experiments.too_few(data, settings, out, talk), data.image)
+        yield sections.noise(experiments.other_noise(data, settings, talk), data.image)
+        yield sections.overfitting(experiments.too_few(data, settings, talk), data.image)
 
 
 def train_file(data_path: Path, settings: Settings, out: Path, talk: Talk) -> int:
@@ -104,8 +102,8 @@ def train_file(data_path: Path, settings: Settings, out: Path, talk: Talk) -> in
     data = read_dataset(data_path, settings.dtype)
     require_writable(out)
     _require_model_or_nothing(out)
-    trained = train_with_progress(data, settings, out, talk)
-    with kept_if_interrupted(trained, settings.epochs, out):
+    trained = train_with_progress(data, settings, talk, out=out)
+    with kept_if_it_fails(trained, settings.epochs, out):
         save(out, trained.model)
     metrics = _about("train") | sections.training(settings, trained, data).metrics
     metrics["seconds"] = {"total": time.perf_counter() - started}
@@ -133,6 +131,8 @@ def analyze_file(
     With data also check the tensor on them, truncate, explain, mask; with `out` write a report.
     The choices are those of `load`.
     """
+    if examples and data_name is None:
+        raise ValueError("--example needs --data")
     model = _load_model(path, **choices)
     layer = fold(model)
     data = None if data_name is None else _fitting_data(data_name, layer)
@@ -143,11 +143,11 @@ def analyze_file(
         parts = [sections.outputs(findings, shape, top)]
         if data is not None:
             parts += _on_data(model, findings, data, shape, kernel, examples)
-        metrics = _about("analyze", kernel) | {"settings": {"model": path.name}}
+        metrics = _about("analyze", kernel) | {"settings": {"model": _shown(path)}}
         metrics |= writing.merged(parts)
         if folder is not None:
             write_file(folder / "spectrum.npz", writing.spectrum_bytes(findings))
-            writing.fill(folder, f"{path.name}, read from the weights", metrics, parts, talk)
+            writing.fill(folder, f"{_shown(path)}, read from the weights", metrics, parts, talk)
     writing.tell(metrics, out, talk)
     return _verdict(metrics)
 
@@ -169,14 +169,19 @@ def compare_files(
     with writing.report_folder(out) as folder:
         numbers = _chosen_outputs(outputs, a.d_out)
         of_a, of_b = (_examine(layer, numbers, talk) for layer in (a, b))
-        names = (str(first), str(second))
+        names = (_shown(first), _shown(second))
         part = sections.comparison(likeness(a, b, of_a, of_b), of_a, of_b, names, shape)
         metrics = _about("compare") | {"settings": {"first": names[0], "second": names[1]}}
         metrics |= part.metrics
         if folder is not None:
-            writing.fill(folder, f"{first.name} and {second.name}", metrics, [part], talk)
+            writing.fill(folder, f"{names[0]} and {names[1]}", metrics, [part], talk)
     writing.tell(metrics, out, talk)
     return 0
+
+
+def _shown(path: Path) -> str:
+    """Return the name of a file; bytes of it that are no text as escapes."""
+    return path.name.encode("utf-8", "backslashreplace").decode()
 
 
 def _on_data(
@@ -193,7 +198,7 @@ def _on_data(
     if whole:
         yield sections.truncation(model, findings, data)
     yield sections.explanation(model, findings, data, shape, examples)
-    if whole and len(np.unique(data.y_test)) > 1:
+    if whole:
         yield sections.masks(model, findings, data, shape)
 
 
@@ -207,6 +212,8 @@ def _load_model(path: Path, **choices: Any) -> BilinearMLP:
 
 def _require_alike(first: Path, second: Path, a: BilinearLayer, b: BilinearLayer) -> None:
     """Raise ValueError for two layers that cannot be compared."""
+    if not a.d_in:
+        raise ValueError(f"{first} must have at least one input to be compared; it has none")
     if (a.d_in, a.d_out, a.dtype) != (b.d_in, b.d_out, b.dtype):
         raise ValueError(
             f"{second} must have the inputs, outputs and dtype of {first}, "

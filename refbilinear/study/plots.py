@@ -1,7 +1,7 @@
 """Pictures of findings, each a function from numbers to PNG bytes, drawn with matplotlib.
 
 Signed quantities stand on a diverging scale that is symmetric about zero: orange is positive,
-purple negative, white nothing. Both hold for colour-blind readers and in grey print.
+purple negative, white nothing. Both hold for colour-blind readers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,9 +101,9 @@ def truncation_figure(curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Fig
     for (name, entries), style in zip(curves.items(), STYLES, strict=False):
         ranks, shares = ([entry[key] for entry in entries] for key in ("k", "accuracy"))
         axes.plot(ranks, shares, label=name, **style)
-    axes.axhline(shares[-1], color=NEUTRAL, linewidth=0.8, linestyle=":")
-    first = [entry["k"] for entry in next(iter(curves.values()))]
-    axes.set_xticks(first, [str(k) for k in first])
+    first = next(iter(curves.values()))
+    axes.axhline(first[-1]["accuracy"], color=NEUTRAL, linewidth=0.8, linestyle=":")
+    axes.set_xticks([entry["k"] for entry in first], [str(entry["k"]) for entry in first])
     axes.minorticks_off()
     axes.set(xlabel="eigenvectors kept for each class", ylabel="test accuracy")
     axes.grid(alpha=0.3)
@@ -143,6 +143,11 @@ def _explanation_row(
 
 def masks(found: Sequence[MaskFinding], shape: tuple[int, int] | None) -> bytes:
     """Draw the masks as images, and accuracy and success against strength, beside the controls."""
+    return _png(masks_figure(found, shape))
+
+
+def masks_figure(found: Sequence[MaskFinding], shape: tuple[int, int] | None) -> "Figure":
+    """Return the figure of `masks`."""
     rows = 1 if shape is None else 2
     figure = _figure(max(8, 0.95 * len(found)), 3.2 + 1.4 * (rows - 1))
     parts: Any = figure.subfigures(rows, 1, height_ratios=[3.2, 1.4][:rows], squeeze=False)[:, 0]
@@ -156,11 +161,11 @@ def masks(found: Sequence[MaskFinding], shape: tuple[int, int] | None) -> bytes:
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     if shape is not None:
-        _leading_row(parts[1].subplots(1, len(found), squeeze=False)[0], found, shape)
-    return _png(figure)
+        _mask_row(parts[1].subplots(1, len(found), squeeze=False)[0], found, shape)
+    return figure
 
 
-def _leading_row(row: Array, found: Sequence[MaskFinding], shape: tuple[int, int]) -> None:
+def _mask_row(row: Array, found: Sequence[MaskFinding], shape: tuple[int, int]) -> None:
     for axes, one in zip(row, found, strict=True):
         _image(axes, one.mask.reshape(shape))
         axes.set_title(f"for {one.name}", fontsize=8)
@@ -170,23 +175,29 @@ def likenesses(found: Sequence[Likeness]) -> bytes:
     """Draw the overlaps of subspaces and the cosines of outputs, of every two models."""
     figure = _figure(8.5, 3.2)
     left, right = figure.subplots(1, 2)
-    first, overlaps = found[0], np.array([one.overlaps for one in found])
+    first, overlaps = found[0], np.array([one.overlaps for one in found], dtype=float)
     left.set_xscale("log")
     for output in range(overlaps.shape[1]):
-        left.plot(first.ranks, overlaps[:, output].mean(axis=0), color=NEUTRAL, alpha=0.3)
-    left.plot(first.ranks, overlaps.mean(axis=(0, 1)), label="mean over outputs", **STYLES[0])
+        left.plot(first.ranks, _mean(overlaps[:, output]), color=NEUTRAL, alpha=0.3)
+    every = overlaps.reshape(-1, overlaps.shape[-1])
+    left.plot(first.ranks, _mean(every), label="mean over outputs", **STYLES[0])
     left.plot(first.ranks, first.chance, label="random subspaces", **STYLES[1])
     left.set_xticks(first.ranks, [str(k) for k in first.ranks])
     left.minorticks_off()
     left.set(xlabel="first eigenvectors k", ylabel="overlap of their subspaces", ylim=(0, 1.05))
     left.legend(frameon=False)
     for one in found:
-        right.plot(one.outputs, one.cosines, "o", color=POSITIVE, alpha=0.6)
+        right.plot(one.outputs, np.array(one.cosines, dtype=float), "o", color=POSITIVE, alpha=0.6)
     right.axhline(0, color=NEUTRAL, linewidth=0.6)
     right.set(xlabel="output", ylabel="cosine of the two forms")
     for axes in (left, right):
         axes.grid(alpha=0.3)
     return _png(figure)
+
+
+def _mean(overlaps: Array) -> Array:
+    """Return the mean over rows where all rows have a number, NaN elsewhere."""
+    return np.asarray(overlaps.mean(axis=0))
 
 
 def side_by_side(
@@ -200,7 +211,7 @@ def side_by_side(
     figure = _figure(1.25 * 2 * EACH_SIGN, 1.35 * rows + 0.3)
     halves: Any = figure.subfigures(1, 2)
     for half, findings, name in zip(halves, (first, second), names, strict=True):
-        half.suptitle(name, fontsize=10)
+        half.suptitle(name, fontsize=10, parse_math=False)
         grid = half.subplots(rows, EACH_SIGN, squeeze=False)
         for row, found in zip(grid, findings, strict=False):
             _strongest_row(row, found, shape)

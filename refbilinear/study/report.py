@@ -30,14 +30,14 @@ CAPTIONS = {
         "noise on the inputs; the test examples carry none."
     ),
     "eigenvectors.png": (
-        "The strongest eigenvectors of the outputs: positive eigenvalues from the left, negative "
-        "from the right. An input that overlaps with one, in either sign, moves the output by "
-        "λ (v·x)². Orange is positive, purple negative, white zero; the overall sign of a "
-        "picture means nothing."
+        "The strongest eigenvectors of the outputs (at most sixteen): positive eigenvalues from "
+        "the left, negative from the right. An input that overlaps with one, in either sign, moves "
+        "the output by λ (v·x)². Orange is positive, purple negative, white zero; the overall sign "
+        "of a picture means nothing."
     ),
     "spectra.png": (
-        "The eigenvalues of each output by magnitude. The effective rank (Σ|λ|)²/Σλ² says how "
-        "many equal ones would be spread as these are."
+        "The twenty largest eigenvalues of each output by magnitude. The effective rank "
+        "(Σ|λ|)²/Σλ² says how many equal ones would be spread as these are."
     ),
     "truncation.png": (
         "Test accuracy when each output keeps only its first eigenvectors; linear and constant "
@@ -46,22 +46,23 @@ CAPTIONS = {
     ),
     "explanation.png": (
         "An output is a sum over inputs, x_i (Qx)_i + b_i x_i, and it is a sum over eigenvectors, "
-        "λ (v·x)², each with the constant (and the second with the linear part) beside it. Both "
-        "are the output itself, not an approximation. Where an answer is wrong, both outputs are "
-        "shown: of the right class and of the one that won."
+        "λ (v·x)², of which the first twenty are shown, each with the constant (and the second "
+        "with the linear part) beside it. Both sums are the output itself, no approximation. Where "
+        "an answer is wrong, both outputs are shown: of the right class and of the one that won."
     ),
     "masks.png": (
-        "What is added to all test examples alike, made of the weights alone: for each output the "
-        "smallest mask that excites its leading eigenvector and those of no other. Beside it the "
-        "same mask with its entries permuted, which is as strong: what it does, noise does."
+        "What is added to a thousand test examples alike, made of the weights alone: for each "
+        "output the smallest mask that excites the eigenvector of its largest positive eigenvalue, "
+        "in model space, and those of no other output. Beside it the same mask with its entries "
+        "permuted, which is as strong: what it does, noise does."
     ),
     "likeness.png": (
         "Left: how far the first k eigenvectors of an output span the same subspace in both "
         "models, each output in grey. Right: the cosine of the two forms of each output."
     ),
     "side-by-side.png": (
-        "The three strongest eigenvectors of each output: of the first model on the left, of the "
-        "second on the right. Signs mean nothing, and where eigenvalues are near each other "
+        "The three strongest eigenvectors of the first outputs: of the first model on the left, of "
+        "the second on the right. Signs mean nothing, and where eigenvalues are near each other "
         "neither do single eigenvectors."
     ),
     "seeds.png": (
@@ -75,8 +76,7 @@ CAPTIONS = {
     ),
     "overfitting.png": (
         "Accuracy by epoch where there are ten examples of each class, and below the eigenvector "
-        "of the largest eigenvalue of each output: without anything against overfitting, and with "
-        "it."
+        "of the largest eigenvalue of each output: without noise and decay, and with them."
     ),
 }
 
@@ -108,7 +108,7 @@ def html_report(title: str, metrics: Mapping[str, Any], pictures: Mapping[str, b
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         + "\n".join(body)
         + "\n</main>\n</body>\n</html>\n"
-    ).encode()
+    ).encode("utf-8", "backslashreplace")
 
 
 def text_report(metrics: Mapping[str, Any]) -> list[str]:
@@ -131,11 +131,11 @@ def check_sentence(check: Mapping[str, Any]) -> str:
     --------
     >>> check_sentence({"passed": True, "examples": 3, "worst_error": 1e-6,
     ...                 "allowed_there": 2e-5, "worst_ratio": 0.05})
-    'The tensor gives the forward pass on all 3 examples: worst error 1.0e-06, where rounding allows 2.0e-05 (ratio 0.05).'
+    'The tensor gives the forward pass on 3 examples: worst error 1.0e-06, where rounding allows 2.0e-05 (ratio 0.05).'
     """  # noqa: E501
     verb = "gives" if check["passed"] else "DOES NOT give"
     return (
-        f"The tensor {verb} the forward pass on all {check['examples']} examples: worst error "
+        f"The tensor {verb} the forward pass on {check['examples']} examples: worst error "
         f"{check['worst_error']:.1e}, where rounding allows {check['allowed_there']:.1e} "
         f"(ratio {check['worst_ratio']:.2g})."
         + ("" if check["passed"] else " The bound assumes that nothing under- or overflows.")
@@ -157,6 +157,8 @@ def _sections(metrics: Mapping[str, Any], pictures: Mapping[str, bytes]) -> Iter
     of = dict(tables(metrics))
     for name, (heading, figures) in SECTIONS.items():
         body = [_table(of[name])] if name in of else []
+        if name == "masks" and "none" in metrics.get(name, {}):
+            body = [f"<p>There are none: {escape(metrics[name]['none'])}.</p>"]
         body += [_figure(figure, pictures[figure]) for figure in figures if figure in pictures]
         if body:
             yield "\n".join([f"<h2>{heading}</h2>", *body])

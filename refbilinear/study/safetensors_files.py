@@ -17,7 +17,7 @@ import numpy as np
 
 from refbilinear.spec.arrays import Array
 
-LARGEST_HEADER = 100 * 10**6
+LARGEST_HEADER = 2**24
 MOST_AXES = 32
 DTYPES = {
     "F64": "<f8",

@@ -19,6 +19,7 @@ from refbilinear.study.findings import (
     attacks,
     check_tensor,
     explained,
+    spread_out,
     summary,
     truncated_accuracy,
     truncated_behind_embedding,
@@ -61,11 +62,11 @@ def outputs(findings: Sequence[OutputFinding], shape: Shape, top: int = 5) -> Se
 
 def check(model: BilinearMLP, data: Dataset, kernel: ModuleType) -> Section:
     """Return whether the tensor gives the forward pass, and the accuracy."""
-    x, labels = data.x_test, data.y_test
+    some, _ = spread_out(data.x_test, data.y_test)
     return Section(
         {
-            "check": check_tensor(model, x, kernel)._asdict(),
-            "test_accuracy": accuracy(mlp_forward(model, x), labels),
+            "check": check_tensor(model, some, kernel)._asdict(),
+            "test_accuracy": accuracy(mlp_forward(model, data.x_test), data.y_test),
         }
     )
 
@@ -97,7 +98,7 @@ def explanation(
         {"example": one.example, "label": one.label, "output": one.output, "value": one.value}
         for one in found
     ]
-    pictures = {"explanation.png": partial(plots.explanations, found, shape)} if found else {}
+    pictures = {"explanation.png": partial(plots.explanations, found, shape)}
     return Section({"explained": entries}, pictures)
 
 
@@ -106,7 +107,7 @@ def masks(
 ) -> Section:
     """Return what masks made of the weights do to the test examples, or why there are none."""
     try:
-        found = attacks(model, findings, data.x_test, data.y_test)
+        found = attacks(model, findings, *spread_out(data.x_test, data.y_test))
     except ValueError as error:
         return Section({"masks": {"none": str(error)}})
     entries = {"strengths": list(STRENGTHS), "outputs": [_mask_entry(one) for one in found]}

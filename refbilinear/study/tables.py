@@ -5,6 +5,8 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 Metrics = Mapping[str, Any]
+REPORTED = 5
+"""The k of which the overlap of seeds is said in words."""
 
 
 class Table(NamedTuple):
@@ -45,8 +47,8 @@ def _outputs(outputs: Sequence[Metrics]) -> Table:
     leading = [f"λ{k}" for k in range(1, len(outputs[0]["eigenvalues"]) + 1)]
     header = ["output", *leading, "λ > 0", "λ < 0", "effective rank", "|linear|", "constant"]
     words = (
-        "The largest eigenvalues by magnitude. The counts of positive and negative ones leave out "
-        "what rounding could make."
+        "The largest eigenvalues by magnitude, of the forms of the inputs (input space). The "
+        "counts of positive and negative ones leave out what rounding could make."
     )
     return Table(header, [_output_row(output) for output in outputs], words)
 
@@ -84,9 +86,9 @@ def _masks(masks: Metrics) -> Table:
     ]
     header = ["mask strength", "accuracy", "permuted", "taken", "permuted"]
     words = (
-        "Means over the masks of all outputs. The strength is the standard deviation of what is "
-        "added to an input, over that of the inputs; taken are the examples of other classes that "
-        "the mask's own class gets."
+        "Means over the masks of all outputs, on a thousand test examples or all. The strength is "
+        "the standard deviation of what is added to an input, over that of the inputs; taken are "
+        "the examples of other classes that the mask's own class gets."
     )
     return Table(header, rows, words)
 
@@ -97,14 +99,15 @@ def _seeds(seeds: Metrics) -> Table:
         for seed, share in zip(seeds["seeds"], seeds["accuracies"], strict=True)
     ]
     pairs = seeds["pairs"]
-    likeness = mean(pair["cosine"] for pair in pairs)
-    k = pairs[0]["ranks"].index(5) if 5 in pairs[0]["ranks"] else -1
-    overlap = mean(mean(of[k] for of in pair["overlaps"]) for pair in pairs)
-    words = (
-        f"Mean cosine of two seeds' tensors: {likeness:.3f}. The first {pairs[0]['ranks'][k]} "
-        f"eigenvectors of an output span subspaces with an overlap of {overlap:.3f}; that of "
-        f"random ones is {pairs[0]['chance'][k]:.3f}."
-    )
+    likeness = [pair["cosine"] for pair in pairs if pair["cosine"] is not None]
+    words = f"Mean cosine of two seeds' tensors: {mean(likeness):.3f}." if likeness else ""
+    for i, (k, chance) in enumerate(zip(pairs[0]["ranks"], pairs[0]["chance"], strict=True)):
+        overlaps = [of[i] for pair in pairs for of in pair["overlaps"]]
+        if k == REPORTED and None not in overlaps:
+            words += (
+                f" The first {k} eigenvectors of an output span subspaces with an overlap of "
+                f"{mean(overlaps):.3f}; that of random ones is {chance:.3f}."
+            )
     return Table(["seed", "test accuracy"], rows, words)
 
 
@@ -112,7 +115,8 @@ def _noise(trainings: Sequence[Metrics]) -> Table:
     return Table(
         ["noise", "training accuracy", "test accuracy", "effective rank"],
         [[f"{one['noise']:g}", *_variation(one)] for one in trainings],
-        "Trainings that differ in the noise on their inputs alone.",
+        "Trainings that differ in the noise on their inputs alone. The training accuracy is that "
+        "of the last epoch as it was met, with noise.",
     )
 
 
@@ -127,7 +131,11 @@ def _overfitting(trainings: Sequence[Metrics]) -> Table:
         for one in trainings
     ]
     header = ["noise", "decay", "examples", "training accuracy", "test accuracy", "effective rank"]
-    return Table(header, rows, "Trainings on the first ten examples of each class alone.")
+    words = (
+        "Trainings on the first ten examples of each class alone, in small batches and five times "
+        "as many epochs. The training accuracy is that of the last epoch as it was met, with noise."
+    )
+    return Table(header, rows, words)
 
 
 def _variation(one: Metrics) -> list[str]:
@@ -138,17 +146,22 @@ def _variation(one: Metrics) -> list[str]:
 def _likeness(likeness: Metrics) -> Table:
     header = ["output", "cosine", *(f"overlap {k}" for k in likeness["ranks"])]
     of = zip(likeness["outputs"], likeness["cosines"], likeness["overlaps"], strict=True)
-    rows = [[str(o), f"{cosine:+.3f}", *map(_overlap, overlaps)] for o, cosine, overlaps in of]
+    rows = [[str(o), _signed(cosine), *map(_overlap, overlaps)] for o, cosine, overlaps in of]
     rows.append(["random", "", *map(_overlap, likeness["chance"])])
     words = (
-        f"Cosine of the two tensors as a whole: {likeness['cosine']:+.3f}. Overlap k is the mean "
-        "squared cosine of the principal angles between the first k eigenvectors of both."
+        f"Cosine of the two tensors as a whole: {_signed(likeness['cosine']) or 'none'}. Overlap k "
+        "is the mean squared cosine of the principal angles between the first k eigenvectors of "
+        "both, as long as both forms have so many that rounding did not make."
     )
     return Table(header, rows, words)
 
 
-def _overlap(share: float) -> str:
-    return f"{share:.3f}"
+def _overlap(share: float | None) -> str:
+    return "" if share is None else f"{share:.3f}"
+
+
+def _signed(cosine: float | None) -> str:
+    return "" if cosine is None else f"{cosine:+.3f}"
 
 
 def _share(share: float | None) -> str:

@@ -47,7 +47,7 @@ class Trained(NamedTuple):
 
 
 def train_with_progress(
-    data: Dataset, settings: Settings, out: Path, talk: Talk, what: str = "training"
+    data: Dataset, settings: Settings, talk: Talk, what: str = "training", out: Path | None = None
 ) -> Trained:
     """Train a fresh model, with progress; if interrupted keep the last whole epoch beside `out`."""
     rng = np.random.default_rng(settings.seed)
@@ -63,18 +63,23 @@ def train_with_progress(
             model = epoch.model
             history.append(_figures(epoch))
     except KeyboardInterrupt:
+        if out is None:
+            raise
         words = _keep(Trained(model, history), settings.epochs, out)
         raise KeyboardInterrupt(words) from None
     return Trained(model, history)
 
 
 @contextmanager
-def kept_if_interrupted(trained: Trained, epochs: int, out: Path) -> Iterator[None]:
-    """Save the model beside `out` if Ctrl-C comes while its report is being made."""
+def kept_if_it_fails(trained: Trained, epochs: int, out: Path) -> Iterator[None]:
+    """Save the model beside `out` if Ctrl-C comes, or anything fails, while it is being read."""
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_keep(trained, epochs, out)) from None
+    except Exception as error:
+        error.add_note(_keep(trained, epochs, out))
+        raise
 
 
 def _figures(epoch: Epoch) -> dict[str, Any]:
@@ -96,5 +101,8 @@ def _keep(trained: Trained, epochs: int, out: Path) -> str:
     if done == 0:
         return f"before the first of {epochs} epochs was done: nothing was kept, {out} is as it was"
     path = out.with_name(f"{out.name.removesuffix('.npz')}.interrupted.npz")
-    save(path, trained.model)
+    try:
+        save(path, trained.model)
+    except OSError as error:
+        return f"after epoch {done} of {epochs}: its model could not be kept: {error}"
     return f"after epoch {done} of {epochs}: its model is kept in {path}, {out} is as it was"

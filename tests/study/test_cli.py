@@ -113,7 +113,7 @@ def test_the_report_stands_alone(studied):
     assert html.count("data:image/png;base64,") == len(PICTURES)
     assert len(re.findall(r'<img alt="[^"]{40,}"', html)) == len(PICTURES)
     assert not re.search(r"(src|href)=.http", html)
-    assert "The tensor gives the forward pass on all 355 examples" in html
+    assert "The tensor gives the forward pass on 355 examples" in html
     assert '<html lang="en">' in html
     for png in PICTURES:
         assert (studied / png).read_bytes().startswith(b"\x89PNG")
@@ -183,7 +183,7 @@ def test_a_report_is_replaced_as_a_whole(tmp_path, monkeypatch, capsys, undrawn)
     assert run("study", "digits", "--out", out, "--seed", "9", *FEW) == 2
     assert "disk is full" in capsys.readouterr().err
     assert {name: (out / name).read_bytes() for name in names(out)} == before
-    assert names(tmp_path) == {"out"}
+    assert names(tmp_path) == {"out", "out.interrupted.npz"}
 
 
 def test_without_matplotlib_all_but_the_pictures_is_there(tmp_path, undrawn, capsys):
@@ -231,6 +231,17 @@ def test_ctrl_c_while_the_report_is_made_keeps_the_model(tmp_path, monkeypatch, 
     assert names(tmp_path) == {"out.interrupted.npz"}
 
 
+def test_a_failure_after_training_keeps_the_model_and_says_where(tmp_path, monkeypatch, capsys):
+    def failing(*_):
+        raise ValueError("matplotlib is upset")
+
+    monkeypatch.setattr(writing, "fill", failing)
+    assert run("study", "digits", "--out", tmp_path / "out", *FEW) == 2
+    said = capsys.readouterr().err
+    assert "error: matplotlib is upset; after epoch 2 of 2: its model is kept in" in said
+    assert names(tmp_path) == {"out.interrupted.npz"}
+
+
 def test_ctrl_c_while_weights_are_read_writes_nothing(tmp_path, monkeypatch, capsys):
     model = model_file(tmp_path)
     monkeypatch.setattr(jobs, "_examine", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -261,7 +272,7 @@ def test_own_data_and_own_weights_go_the_whole_way(tmp_path, capsys):
     assert f"refbilinear analyze {model}" in capsys.readouterr().out
     assert run("analyze", model, "--data", data, "--out", out, "--image", "2x3") == 0
     said = capsys.readouterr().out
-    assert "The tensor gives the forward pass on all" in said
+    assert "The tensor gives the forward pass on 1" in said
     assert "Written to" in said
     assert names(out) == (PICTURES | NUMBERS) - {"training.png", "model.npz"}
 
@@ -305,11 +316,14 @@ def test_some_outputs_on_data_are_explained_without_truncation(tmp_path, capsys)
         assert "explanation.png" in names(tmp_path / "out")
 
 
-def test_an_example_whose_class_is_not_among_the_outputs_is_still_explained(tmp_path):
+def test_an_example_whose_class_is_not_among_the_outputs_is_still_explained(tmp_path, undrawn):
     model = model_file(tmp_path)
     data = data_file(tmp_path, y=np.zeros(60, dtype=int))
     words = ["--output", "1", "--data", data, "--out", tmp_path / "out", "--quiet"]
-    assert run("analyze", model, *words) == 0
+    for example in ([], ["--example", "0"]):
+        assert run("analyze", model, *words, *example) == 0
+        (entry,) = json.loads((tmp_path / "out/metrics.json").read_text())["explained"]
+        assert (entry["example"], entry["output"], entry["label"]) == (0, 1, 0)
 
 
 def test_a_study_of_seeds_noise_and_few_examples(tmp_path, capsys):
@@ -330,10 +344,7 @@ def test_a_study_of_seeds_noise_and_few_examples(tmp_path, capsys):
     assert f"{metrics['seeds']['accuracies'][1]:.4f}" in said
     html = (out / "report.html").read_text()
     for heading, _ in report.SECTIONS.values():
-        there = heading != "Likeness" and (
-            heading != "Masks made of the weights" or "masks.png" in names(out)
-        )
-        assert (f"<h2>{heading}</h2>" in html) == there
+        assert (f"<h2>{heading}</h2>" in html) == (heading != "Likeness")
 
 
 def two_models(folder):
@@ -350,6 +361,7 @@ def test_two_models_are_compared(tmp_path, capsys):
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     a, b = (fold(load(path)) for path in words[1:])
     assert metrics["likeness"]["cosine"] == cosine(a, b)
+    assert metrics["settings"] == {"first": "one.npz", "second": "two.npz"}
     assert f"Cosine of the two tensors as a whole: {cosine(a, b):+.3f}" in said
     assert names(tmp_path / "out") == {
         "report.html",
@@ -405,11 +417,11 @@ def test_where_no_mask_can_be_made_the_report_says_why(tmp_path, undrawn):
     assert run("analyze", model, *words) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert "positive" in metrics["masks"]["none"]
-    assert "Masks" not in (tmp_path / "out/report.html").read_text()
+    assert "<p>There are none: " in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_square_number_of_inputs_is_an_image(tmp_path, capsys):
-    save(tmp_path / "layer.npz", BilinearLayer(np.ones((2, 9)), np.ones((2, 9))))
+    save(tmp_path / "layer.npz", BilinearLayer(np.ones((6, 9)), np.ones((6, 9))))
     assert run("analyze", tmp_path / "layer.npz") == 0
     assert "effective rank" in capsys.readouterr().out
     assert run("analyze", tmp_path / "layer.npz", "--out", tmp_path / "out", "--quiet") == 0
@@ -648,6 +660,10 @@ def no_output_file(folder):
     return model_file(folder, w_out=np.ones((0, 2)))
 
 
+def no_input_file(folder):
+    return model_file(folder, w_left=np.ones((2, 0)), w_right=np.ones((2, 0)))
+
+
 def ids_file(folder):
     return data_file(folder, y=np.arange(60) + 1_700_000_000)
 
@@ -701,6 +717,10 @@ def test_vectors_that_were_changed_are_not_exported(tmp_path, monkeypatch, capsy
 
 
 BAD = {
+    "an example of no data": (["analyze", model_file, "--example", "0"], "--example needs --data"),
+    "too many examples": (["analyze", model_file, "--data", data_file, *["--example", "0"] * 7], "at most 6 examples are explained; got 7"),
+    "a parameter mapped twice": (["analyze", model_file, "--map", "w_left=a", "--map", "w_left=b"], "--map must name each parameter once"),
+    "models without inputs": (["compare", no_input_file, no_input_file], "must have at least one input to be compared; it has none"),
     "runs 0": (["study", "digits", "--runs", "0"], "--runs: must be an integer of at least 1; got 0"),
     "an example that is not there": (["study", "digits", "--example", "355", *FEW, "--out", "out"], "examples must lie in 0..354; got 355"),
     "map of one word": (["analyze", model_file, "--map", "w_left"], "--map: must be OURS=THEIRS, as in w_left=mlp.w.weight[left]; got w_left"),

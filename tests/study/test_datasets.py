@@ -371,3 +371,12 @@ def test_the_real_sets_are_those_that_were_published(name):
     for x, total in zip((data.x, data.x_test), sums, strict=True):
         assert np.rint(x * 255).sum(dtype=np.float64) == total
         assert x.mean(dtype=np.float64) == pytest.approx(total / (x.size * 255))
+
+
+@pytest.mark.parametrize("largest", [2**31, 2**63, 2**64 - 1])
+def test_labels_that_no_index_holds_do_not_wrap(tmp_path, largest):
+    y = np.array([0, 1] * 6, dtype=np.uint64)
+    y[3] = largest
+    np.savez(tmp_path / "d.npz", x=X, y=y)
+    with pytest.raises(ValueError, match=f"y must be classes, numbered from 0; got {largest}"):
+        read_dataset(tmp_path / "d.npz")

@@ -45,9 +45,19 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_file(path, b"before")
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as failure:
         write_file(path, b"after")
+    assert failure.value.filename == str(path)
     assert path.read_bytes() == b"before"
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_interrupt_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
+    write_file(tmp_path / "file", b"before")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        write_file(tmp_path / "file", b"after")
+    assert (tmp_path / "file").read_bytes() == b"before"
     assert names(tmp_path) == ["file"]
 
 

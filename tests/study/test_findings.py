@@ -90,21 +90,24 @@ def test_the_first_right_and_the_first_wrong_example_are_explained():
         (4, LABELS[4], wrong[4]),
     ]
     chosen = findings.explained(MODEL, found[:2], X, LABELS, [5, 6, 7])
-    assert [e.example for e in chosen] == [n for n in (5, 6, 7) if LABELS[n] < 2]
-    assert len(findings.explained(MODEL, found, X, wrong, [4] * 9)) == findings.MOST_EXAMPLES
+    assert [(e.example, e.output) for e in chosen] == [
+        (n, LABELS[n] if LABELS[n] < 2 else 0) for n in (5, 6, 7)
+    ]
+    with pytest.raises(ValueError, match="at most 6 examples are explained; got 7"):
+        findings.explained(MODEL, found, X, LABELS, [4] * 7)
     for number in (-1, 11):
         with pytest.raises(ValueError, match=rf"examples must lie in 0\.\.10; got {number}"):
             findings.explained(MODEL, found, X, LABELS, [3, number])
 
 
-def test_masks_are_those_of_the_analysis_on_the_first_examples():
+def test_masks_are_those_of_the_analysis():
     x = np.tile(X, (100, 1))
     labels = mlp_forward(MODEL, x).argmax(axis=1)
     of = findings.examine(fold(MODEL), [0, 2], ["shirt", "coat", "bag"])
     masks = model_space_masks(MODEL, [0, 2]).masks
     for found, mask in zip(findings.attacks(MODEL, of, x, labels), masks, strict=True):
-        sigmas = [strength * x[:1000].std() for strength in findings.STRENGTHS]
-        attacked = attack(MODEL, x[:1000], labels[:1000], mask, found.output, sigmas, 3)
+        sigmas = [strength * x.std() for strength in findings.STRENGTHS]
+        attacked = attack(MODEL, x, labels, mask, found.output, sigmas, 3)
         assert np.array_equal(found.mask, mask)
         assert found.name == ("shirt" if found.output == 0 else "bag")
         assert np.array_equal(found.curve.success, attacked.mask.success)

@@ -83,7 +83,7 @@ DAMAGED = {
     "less inside": (gzip.compress(idx(HELD)[:-1]), "60 bytes; 59 follow"),
     "more inside": (gzip.compress(idx(HELD) + b"\0"), "60 bytes; more follow"),
     "nothing inside": (gzip.compress(b""), "begins with nothing"),
-    "giant": (gzip.compress(GIANT), "where at most 1073741824 can be"),
+    "giant": (gzip.compress(GIANT), f"where at most {LARGEST_UNPACKED_BYTES} can be"),
 }
 
 
