@@ -1,7 +1,6 @@
 """Pictures of findings, each a function from numbers to PNG bytes, drawn with matplotlib.
 
-Signed quantities stand on a diverging scale that is symmetric about zero: orange is positive,
-purple negative, white nothing. Both hold for colour-blind readers.
+Orange is positive, purple negative, as in `tiles`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,13 +14,13 @@ from refbilinear.study.experiments import Variation
 from refbilinear.study.extras import need
 from refbilinear.study.findings import STRENGTHS, Explanation, MaskFinding, OutputFinding
 from refbilinear.study.likeness import Likeness
+from refbilinear.study.tiles import Tile, image, tiles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POSITIVE, NEGATIVE, NEUTRAL = "#b35806", "#542788", "#555555"
-DIVERGING = "PuOr_r"
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": POSITIVE, "marker": "o"},
     {"color": NEGATIVE, "marker": "s", "linestyle": "--"},
@@ -49,27 +48,27 @@ def training_curve(history: Sequence[dict[str, Any]]) -> bytes:
 def eigenvectors(findings: Sequence[OutputFinding], shape: tuple[int, int]) -> bytes:
     """Draw the top eigenvectors of the first outputs: three positive ones, three negative."""
     findings = findings[:MOST_ROWS]
-    figure = _figure(1.25 * 2 * EACH_SIGN, 1.35 * len(findings))
-    grid = figure.subplots(len(findings), 2 * EACH_SIGN, squeeze=False)
-    for row, found in zip(grid, findings, strict=True):
-        _eigenvector_row(row, found, shape)
+    figure = _figure(1.25 * 2 * EACH_SIGN, 1.4 * len(findings))
+    names = [found.name for found in findings]
+    size = 13 if max(map(len, names)) < 3 else 9
+    tiles(figure.subplots(), [_of_both_signs(found, shape) for found in findings], names, size)
     return _png(figure)
 
 
-def _eigenvector_row(row: Array, found: OutputFinding, shape: tuple[int, int]) -> None:
-    """Draw the leading eigenvectors of either sign, the strongest of each at the outside."""
-    eigenvalues, vectors = found.spectrum
+def _of_both_signs(found: OutputFinding, shape: tuple[int, int]) -> list[Tile | None]:
+    """Return the leading eigenvectors of either sign, the strongest of each at the outside."""
+    eigenvalues = found.spectrum.eigenvalues
     positive = np.flatnonzero(eigenvalues > 0)[:EACH_SIGN]
     negative = np.flatnonzero(eigenvalues < 0)[:EACH_SIGN]
-    for axes in row:
-        axes.set_axis_off()
-    panels = [*zip(row, positive, strict=False), *zip(row[::-1], negative, strict=False)]
-    for axes, k in panels:
-        _image(axes, vectors[:, k].reshape(shape))
-        axes.set_title(f"λ = {eigenvalues[k]:+.3g}", fontsize=8)
-    size = 13 if len(found.name) < 3 else 8
-    name = {"transform": row[0].transAxes, "fontsize": size, "ha": "right", "va": "center"}
-    row[0].text(-0.25, 0.5, found.name, **name)
+    row: list[Tile | None] = [None] * (2 * EACH_SIGN)
+    row[: len(positive)] = [_eigenvector(found, k, shape) for k in positive]
+    row[len(row) - len(negative) :] = [_eigenvector(found, k, shape) for k in negative[::-1]]
+    return row
+
+
+def _eigenvector(found: OutputFinding, k: int, shape: tuple[int, int]) -> Tile:
+    values, vectors = found.spectrum
+    return Tile(vectors[:, k].reshape(shape), f"λ = {values[k]:+.3g}")
 
 
 def spectra(findings: Sequence[OutputFinding]) -> bytes:
@@ -130,7 +129,7 @@ def _explanation_row(
     else:
         left.imshow(parts.x.reshape(shape), cmap="Greys")
         left.set(xticks=[], yticks=[])
-        shown = _image(middle, parts.of_inputs.reshape(shape))
+        shown = image(middle, parts.of_inputs.reshape(shape))
         figure.colorbar(shown, ax=middle, shrink=0.8)
     left.set_title(f"test example {parts.example},\nof class {parts.label}", fontsize=10)
     middle.set_title(f"what each input adds\nto {_called(parts.name)}", fontsize=10)
@@ -161,14 +160,9 @@ def masks_figure(found: Sequence[MaskFinding], shape: tuple[int, int] | None) ->
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     if shape is not None:
-        _mask_row(parts[1].subplots(1, len(found), squeeze=False)[0], found, shape)
+        row = [Tile(one.mask.reshape(shape), f"for {one.name}") for one in found]
+        tiles(parts[1].subplots(), [row])
     return figure
-
-
-def _mask_row(row: Array, found: Sequence[MaskFinding], shape: tuple[int, int]) -> None:
-    for axes, one in zip(row, found, strict=True):
-        _image(axes, one.mask.reshape(shape))
-        axes.set_title(f"for {one.name}", fontsize=8)
 
 
 def likenesses(found: Sequence[Likeness]) -> bytes:
@@ -208,20 +202,17 @@ def side_by_side(
 ) -> bytes:
     """Draw the strongest eigenvectors of each output, of two models beside each other."""
     rows = min(len(first), MOST_ROWS)
-    figure = _figure(1.25 * 2 * EACH_SIGN, 1.35 * rows + 0.3)
-    halves: Any = figure.subfigures(1, 2)
-    for half, findings, name in zip(halves, (first, second), names, strict=True):
-        half.suptitle(name, fontsize=10, parse_math=False)
-        grid = half.subplots(rows, EACH_SIGN, squeeze=False)
-        for row, found in zip(grid, findings, strict=False):
-            _strongest_row(row, found, shape)
+    figure = _figure(1.25 * 2 * EACH_SIGN, 1.4 * rows + 0.3)
+    labels = [found.name for found in first[:rows]]
+    for axes, findings, name in zip(figure.subplots(1, 2), (first, second), names, strict=True):
+        axes.set_title(name, fontsize=10, parse_math=False, pad=14)
+        tiles(axes, [_strongest(found, shape) for found in findings[:rows]], labels)
     return _png(figure)
 
 
-def _strongest_row(row: Array, found: OutputFinding, shape: tuple[int, int]) -> None:
-    for k, axes in enumerate(row):
-        _image(axes, found.spectrum.eigenvectors[:, k].reshape(shape))
-        axes.set_title(f"{found.name}: λ = {found.spectrum.eigenvalues[k]:+.3g}", fontsize=8)
+def _strongest(found: OutputFinding, shape: tuple[int, int]) -> list[Tile]:
+    most = min(EACH_SIGN, len(found.spectrum.eigenvalues))
+    return [_eigenvector(found, k, shape) for k in range(most)]
 
 
 def noise_sweep(found: Sequence[Variation], shape: tuple[int, int] | None) -> bytes:
@@ -277,14 +268,11 @@ def _leading_rows(figure: Any, found: Sequence[Variation], shape: tuple[int, int
     """Draw the leading eigenvector of each output, a row for each training."""
     if shape is None:
         return
-    grid = figure.subplots(len(found), len(found[0].leading), squeeze=False)
-    for axes, name in zip(grid[0], found[0].names, strict=True):
-        axes.set_title(name, fontsize=8)
-    for row, one in zip(grid, found, strict=True):
-        for axes, vector in zip(row, one.leading, strict=True):
-            _image(axes, vector.reshape(shape))
-        at = {"transform": row[0].transAxes, "fontsize": 9, "ha": "right", "va": "center"}
-        row[0].text(-0.1, 0.5, one.words, **at)
+    rows = [[Tile(vector.reshape(shape)) for vector in one.leading] for one in found]
+    rows[0] = [
+        Tile(*pair) for pair in zip((t.values for t in rows[0]), found[0].names, strict=True)
+    ]
+    tiles(figure.subplots(), rows, [one.words for one in found])
 
 
 def _called(name: str) -> str:
@@ -295,12 +283,6 @@ def _stems(axes: "Axes", values: Array) -> None:
     colours = np.where(values > 0, POSITIVE, NEGATIVE)
     axes.bar(range(1, len(values) + 1), values, color=colours.tolist(), width=0.8)
     axes.axhline(0, color=NEUTRAL, linewidth=0.6)
-
-
-def _image(axes: "Axes", values: Array) -> Any:
-    largest = float(np.abs(values).max(initial=0)) or 1.0
-    axes.set_axis_off()
-    return axes.imshow(values, cmap=DIVERGING, vmin=-largest, vmax=largest)
 
 
 def _figure(width: float, height: float) -> "Figure":
