@@ -267,9 +267,10 @@ def test_sections_are_of_the_test_examples_and_of_their_own_space():
     assert [found[name][-1][0] for name in found] == [6, 5]
     masks = sections.masks(model, of, DATA, None).metrics["masks"]
     for entry, one in zip(masks["outputs"], attacks(model, of, x, y), strict=True):
-        assert entry["success"] == one.curve.success.tolist()
-        controls = [curve.success for curve in one.controls]
-        assert entry["control_success"] == np.mean(controls, axis=0).tolist()
+        for name in ("accuracy", "success"):
+            controls = [getattr(curve, name) for curve in one.controls]
+            assert entry[name] == getattr(one.curve, name).tolist()
+            assert entry[f"control_{name}"] == np.mean(controls, axis=0).tolist()
     assert sections.check(model, DATA, tensor).metrics["test_accuracy"] == accuracy(
         mlp_forward(model, x), y
     )
